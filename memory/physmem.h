@@ -1,0 +1,44 @@
+/*
+ * Simulated host-physical memory: one sparse mapping, of which pages cost memory only once they
+ * are touched. EPT tables, VMX structures and guest RAM all live in it.
+ */
+#ifndef VTXSIM_MEMORY_PHYSMEM_H
+#define VTXSIM_MEMORY_PHYSMEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FRAME_SHIFT 12
+#define FRAME_SIZE  (1ull << FRAME_SHIFT)
+#define FRAME_NONE  UINT64_MAX
+
+struct physmem {
+    uint8_t *base;  /* host-virtual address of host-physical address 0 */
+    uint64_t size;  /* bytes */
+    uint64_t next_frame; /* first never-allocated byte */
+    uint64_t free_list;  /* freed frames, linked through their first 8 bytes; FRAME_NONE at the end */
+};
+
+/* Returns 0 or -errno. size is a multiple of FRAME_SIZE. */
+int physmem_init(struct physmem *physmem, uint64_t size);
+void physmem_destroy(struct physmem *physmem);
+
+/* A zeroed frame's host-physical address, or FRAME_NONE when memory is exhausted. */
+uint64_t physmem_alloc_frame(struct physmem *physmem);
+void physmem_free_frame(struct physmem *physmem, uint64_t hpa);
+/* A zeroed contiguous range, aligned to `alignment` (a power of two), never freed singly. */
+uint64_t physmem_alloc_range(struct physmem *physmem, uint64_t size, uint64_t alignment);
+
+static inline bool physmem_contains(const struct physmem *physmem, uint64_t hpa, uint64_t size)
+{
+    return hpa < physmem->size && size <= physmem->size - hpa;
+}
+
+/* hpa must be inside. */
+static inline void *physmem_at(const struct physmem *physmem, uint64_t hpa)
+{
+    return physmem->base + hpa;
+}
+
+#endif
