@@ -1,0 +1,46 @@
+/*
+ * What the VM handler asks of an execution engine: to run one virtual processor in VMX non-root
+ * operation until something needs the handler.
+ *
+ * An engine keeps its own copy of the processor state while it runs. It calls the processor model
+ * (cpu/) for everything that VMX can intercept, and vcpu_exit (sim/vcpu.h) when that ends in a VM
+ * exit: most exits are settled there and then, and the engine goes on; for the others it returns.
+ */
+#ifndef VTXSIM_SIM_ENGINE_H
+#define VTXSIM_SIM_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct vcpu;
+
+struct engine_statistics {
+    uint64_t blocks_translated, instructions_translated;
+    uint64_t code_cache_bytes, code_cache_flushes;
+    uint64_t tlb_fills, tlb_flushes;
+    uint64_t entries; /* times that the engine was (re-)entered */
+};
+
+struct engine_operations {
+    const char *name;
+    /* Returns 0 or -errno with a message. The engine's state hangs off vcpu->engine. */
+    int (*create)(struct vcpu *vcpu, char *message, size_t size);
+    void (*destroy)(struct vcpu *vcpu);
+    /* Runs from vcpu->cpu.state until a VM exit must leave (cpu.exit filled, not yet recorded), and
+     * brings cpu.state up to date. Returns 0, or -errno with vcpu->engine_message. */
+    int (*run)(struct vcpu *vcpu);
+    /* From any thread or signal handler: have run() return soon (external-interrupt exit). */
+    void (*kick)(struct vcpu *vcpu);
+    /* Instructions retired so far; exact at exits. */
+    uint64_t (*instructions)(const struct vcpu *vcpu);
+    uint64_t (*user_instructions)(const struct vcpu *vcpu);
+    /* The next instruction count at which the engine must consult vcpu_boundary. */
+    void (*set_deadline)(struct vcpu *vcpu, uint64_t instructions);
+    /* Guest-physical or EPT mappings changed: drop cached translations. */
+    void (*flush_tlb)(struct vcpu *vcpu);
+    void (*get_statistics)(const struct vcpu *vcpu, struct engine_statistics *statistics);
+};
+
+extern const struct engine_operations unicorn_engine;
+
+#endif
