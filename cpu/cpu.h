@@ -32,14 +32,46 @@ struct cpu_callbacks {
     void (*write_cr8)(void *machine, uint64_t value);
 };
 
+/* What VMX non-root operation keeps beside the architectural registers, from entry to exit. */
+struct vmx_run {
+    uint64_t first_pause, last_pause; /* PAUSE-loop exiting: TSC values; last_pause 0: none yet */
+    uint64_t preemption_deadline;     /* TSC at which the VMX-preemption timer expires */
+    bool nmi_unblocked_by_iret;       /* the faulting instruction is an IRET that unblocked NMIs */
+};
+#define PREEMPTION_TIMER_OFF UINT64_MAX
+
+/*
+ * What cpu/ changed behind the engine's back, in cpu->changed: bits are set by the functions of
+ * cpu/instructions.h, cpu/msr.h, cpu/modes.h and by cpu_deliver, and cleared by the engine once it
+ * has taken the new values over. General-purpose registers, RIP and RFLAGS are not tracked.
+ */
+enum cpu_change {
+    CPU_CHANGED_CR0 = 1 << 0,
+    CPU_CHANGED_CR2 = 1 << 1,
+    CPU_CHANGED_CR3 = 1 << 2,
+    CPU_CHANGED_CR4 = 1 << 3,
+    CPU_CHANGED_CR8 = 1 << 4,
+    CPU_CHANGED_XCR0 = 1 << 5,
+    CPU_CHANGED_EFER = 1 << 6,
+    CPU_CHANGED_DEBUG = 1 << 7,    /* DR0-DR3, DR6, DR7 */
+    CPU_CHANGED_SEGMENTS = 1 << 8, /* selectors, hidden parts, CPL; FS.base and GS.base */
+    CPU_CHANGED_MSR = 1 << 9,      /* any other MSR that has a field in struct cpu_state */
+    CPU_CHANGED_TLB = 1 << 10,     /* cached translations are stale: the engine must flush its own */
+};
+
 struct cpu {
     struct cpu_state state;
     struct mmu mmu;
     const struct cpu_profile *profile;
+    uint32_t apic_id;   /* initial local APIC ID, x2APIC ID */
+    uint32_t cpu_count; /* logical processors of the machine, for CPUID; 0 counts as 1 */
+    uint32_t changed;   /* enum cpu_change bits */
 
     bool non_root;      /* VMX non-root operation */
     struct vmcs *vmcs;  /* the current VMCS; controls are honoured while non_root */
     struct vm_exit exit; /* the exit being built or handled */
+    struct vmx_run vmx;
+    bool skip_clean_checks; /* VMRESUME with an unchanged VMCS skips the VM-entry checks */
     uint8_t instruction_length; /* of the instruction being executed, set by the engine */
 
     struct event fault;          /* the exception of an OUTCOME_EXCEPTION */
@@ -50,8 +82,13 @@ struct cpu {
     void *machine;
 };
 
-/* Registers as after RESET (SDM "Processor State After Reset"); microcode signature in EDX. */
+/*
+ * Registers as after RESET (SDM "Processor State After Reset"), signature in EDX. profile, mmu
+ * (mmu_init), apic_id, callbacks and machine must be set before; everything shows in cpu->changed.
+ */
 void cpu_reset(struct cpu *cpu);
+/* Registers as after INIT: those of RESET, but CR0.CD and CR0.NW, the MSRs and the TSC stay. */
+void cpu_init(struct cpu *cpu);
 
 /* Current privilege level: DPL of SS, 3 in virtual-8086 mode, 0 in real mode. */
 static inline unsigned cpu_cpl(const struct cpu *cpu)

@@ -68,6 +68,8 @@ enum exit_reason {
     EXIT_PML_FULL = 62,
     EXIT_XSAVES = 63,
     EXIT_XRSTORS = 64,
+    EXIT_UMWAIT = 67,
+    EXIT_TPAUSE = 68,
     EXIT_REASON_COUNT = 70
 };
 #define EXIT_REASON_ENTRY_FAILURE (1u << 31)
@@ -88,7 +90,6 @@ struct vm_exit {
     uint32_t interruption_info, interruption_error_code;
     uint32_t idt_vectoring_info, idt_vectoring_error_code;
     uint32_t instruction_info;
-    /* String I/O: as in the SDM's "I/O RCX", "I/O RSI", ... (SMM fields); used by the handler. */
 };
 
 /* The SDM's name of a basic exit reason in upper case with underscores ("EPT_VIOLATION"), as perf
