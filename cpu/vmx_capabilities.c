@@ -52,10 +52,10 @@ static const struct control_group {
 #define MISC_IMPLEMENTED 0x6fff01ffull
 
 /* INVEPT and INVVPID with all their types; 4-level EPT, write-back and uncacheable. */
-#define EPT_VPID_IMPLEMENTED                                                              \
-    (VMX_EPT_EXECUTE_ONLY | VMX_EPT_4_LEVELS | VMX_EPT_UNCACHEABLE | VMX_EPT_WRITE_BACK | \
-     VMX_EPT_2M | VMX_EPT_1G | VMX_EPT_INVEPT | VMX_EPT_ACCESSED_DIRTY |                  \
-     VMX_EPT_ADVANCED_VIOLATIONS | 3ull << 25 | 1ull << 32 | 0xfull << 40)
+#define EPT_VPID_IMPLEMENTED                                                                       \
+    (VMX_EPT_EXECUTE_ONLY | VMX_EPT_4_LEVELS | VMX_EPT_UNCACHEABLE | VMX_EPT_WRITE_BACK |          \
+     VMX_EPT_2M | VMX_EPT_1G | VMX_EPT_INVEPT | VMX_EPT_ACCESSED_DIRTY | 3ull << 25 | 1ull << 32 | \
+     0xfull << 40)
 
 static uint64_t *capability(struct cpu_profile *profile, uint32_t msr)
 {

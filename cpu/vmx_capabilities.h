@@ -30,7 +30,6 @@
 #define VMX_EPT_1G                  (1ull << 17)
 #define VMX_EPT_INVEPT              (1ull << 20)
 #define VMX_EPT_ACCESSED_DIRTY      (1ull << 21)
-#define VMX_EPT_ADVANCED_VIOLATIONS (1ull << 22)
 
 /* One of the VMX capability MSRs, 0x480 to 0x491. */
 static inline uint64_t vmx_capability(const struct cpu_profile *profile, uint32_t msr)
