@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "memory/ept_walk.h"
+#include "memory/guest_paging.h"
 #include "memory/physmem.h"
 #include "memory/tlb.h"
 
@@ -43,9 +45,9 @@ struct mmu_fault {
  * supervisor mode, same AC) until the next flush.
  */
 struct translation {
-    uint64_t hpa;        /* host-physical address of the byte at the linear address */
-    uint64_t gpa;        /* its guest-physical address */
-    uint8_t page_shift;  /* 12, 21, 22 or 30: smaller of the guest's and EPT's page sizes */
+    uint64_t hpa;       /* host-physical address of the byte at the linear address */
+    uint64_t gpa;       /* its guest-physical address */
+    uint8_t page_shift; /* 12, 21, 22 or 30: smaller of the guest's and EPT's page sizes */
     bool readable, writable, executable; /* for this mode; writable only once D flags are set */
     bool tlb_hit;
 };
@@ -62,30 +64,58 @@ struct mmu_stats {
     uint64_t guest_references; /* reads of guest paging-structure entries */
     uint64_t ept_references;   /* reads of EPT paging-structure entries */
     uint64_t page_faults, ept_violations, ept_misconfigs;
-    uint64_t flushes;          /* operations that invalidated anything */
+    uint64_t flushes; /* operations that invalidated anything */
 };
 
 /* One reference of a walk, for those who want to see it (see mmu_walk_explain). */
 struct walk_reference {
-    bool ept;        /* an EPT entry; otherwise a guest paging-structure entry */
-    uint8_t level;   /* 5..1: PML5E, PML4E, PDPTE, PDE, PTE */
+    bool ept;            /* an EPT entry; otherwise a guest paging-structure entry */
+    uint8_t level;       /* 5..1: PML5E, PML4E, PDPTE, PDE, PTE */
     uint8_t guest_level; /* ept: the guest level whose address is being translated, 0 = final */
-    uint64_t gpa;    /* guest entry: its guest-physical address. EPT: the address translated */
-    uint64_t hpa;    /* host-physical address of the entry */
-    uint64_t entry;  /* its value */
+    uint64_t gpa;        /* guest entry: its guest-physical address. EPT: the address translated */
+    uint64_t hpa;        /* host-physical address of the entry */
+    uint64_t entry;      /* its value */
+};
+
+/* Accesses that translate differently: user or supervisor, implicit, AC; and ACCESS_PROBE. */
+#define ACCESS_MODE_SHIFT 2
+#define ACCESS_MODES      16
+/* Sets of rules for access rights: paging off, and CR0.WP x CR4.SMEP x CR4.SMAP. */
+#define ACCESS_RULES      9
+
+/* For each mode and rights of a TLB entry: which types of access it serves (paging_allows). None
+ * for ACCESS_PROBE, which the TLB does not serve. */
+struct access_rules {
+    bool ready;
+    uint8_t allowed[ACCESS_MODES][RIGHTS_COUNT];
+};
+
+/* What translation needs to know at once, derived from the fields of struct mmu above it. */
+struct mmu_derived {
+    uint64_t tlb_context; /* tag of the mappings in use; matches no entry if there are none */
+    uint16_t pcid;
+    const struct access_rules *rules;
+    struct paging_format paging;
+    struct ept_format ept;
+    uint8_t maxphyaddr; /* the capabilities that the formats were derived from */
+    bool execute_only_supported, ept_1g_supported, page_1g_supported;
 };
 
 struct mmu {
     struct physmem *physmem;
     struct paging_registers regs;
-    uint8_t maxphyaddr;   /* guest's physical-address width, 32..52 */
+    uint8_t maxphyaddr; /* physical-address width, 32..52; mmu_init: 46 */
     bool ept_enabled;
-    uint64_t eptp;        /* EPT pointer of the current VMCS */
-    uint16_t vpid;        /* 0 when VPIDs are off or in VMX root operation */
-    bool execute_only_supported, ept_1g_supported;
+    uint64_t eptp; /* EPT pointer of the current VMCS */
+    uint16_t vpid; /* 0 when VPIDs are off or in VMX root operation */
+    bool execute_only_supported, ept_1g_supported; /* IA32_VMX_EPT_VPID_CAP; mmu_init: true */
+    bool page_1g_supported;                        /* CPUID.80000001H:EDX.Page1GB; mmu_init: true */
+    struct mmu_derived derived;
+    struct access_rules rules[ACCESS_RULES];
     struct tlb tlb;
     struct mmu_stats stats;
-    struct walk_log *log; /* NULL unless someone looks */
+    struct walk_log
+        *log; /* NULL unless someone looks; then holds the references of the last walk */
 };
 
 /* The SDM's bounds on what one walk can reference: 5-level guest by 5-level EPT, with slack. */
@@ -95,8 +125,11 @@ struct walk_log {
     struct walk_reference reference[WALK_REFERENCES_MAX];
 };
 
+/* Paging and EPT off. The physmem stays the caller's and must outlive the mmu. */
 void mmu_init(struct mmu *mmu, struct physmem *physmem);
 void mmu_destroy(struct mmu *mmu);
+/* Replaces the TLB by an empty one of other sizes. Returns 0, -EINVAL or -ENOMEM (see tlb_init). */
+int mmu_configure_tlb(struct mmu *mmu, const struct tlb_config *config);
 
 /* Translates one byte's linear address (canonical: the caller has checked). Sets A/D flags. */
 enum mmu_status mmu_translate(struct mmu *mmu, uint64_t linear, unsigned access,
@@ -110,8 +143,8 @@ enum mmu_status mmu_translate_physical(struct mmu *mmu, uint64_t gpa, unsigned a
  * Reads or writes size bytes at a linear address; may cross pages. Nothing is written unless every
  * page translates. Host-physical addresses outside memory read as all-ones and ignore writes.
  */
-enum mmu_status mmu_read(struct mmu *mmu, uint64_t linear, void *data, size_t size,
-                         unsigned access, struct mmu_fault *fault);
+enum mmu_status mmu_read(struct mmu *mmu, uint64_t linear, void *data, size_t size, unsigned access,
+                         struct mmu_fault *fault);
 enum mmu_status mmu_write(struct mmu *mmu, uint64_t linear, const void *data, size_t size,
                           unsigned access, struct mmu_fault *fault);
 

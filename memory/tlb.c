@@ -1,0 +1,298 @@
+/* Storage of cached translations: set-associative arrays, see tlb.h. */
+#include "memory/tlb.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+const uint8_t tlb_size_shift[TLB_SIZES] = {12, 21, 22, 30, 39, 48};
+
+/* Skylake's second-level TLB; the sizes of the other arrays are of the same class. */
+const struct tlb_config tlb_config_default = {{
+    [TLB_PAGES] = {128, 12},
+    [TLB_1G] = {4, 4},
+    [TLB_GUEST_PHYSICAL] = {64, 8},
+    [TLB_PDE] = {8, 4},
+    [TLB_PDPTE] = {1, 4},
+    [TLB_PML4E] = {1, 2},
+    [TLB_PML5E] = {1, 2},
+}};
+
+static bool geometry_valid(const struct tlb_geometry *geometry)
+{
+    return geometry->sets == 0 || ((geometry->sets & (geometry->sets - 1)) == 0 &&
+                                   geometry->ways >= 1 && geometry->ways <= TLB_WAYS_MAX);
+}
+
+static unsigned occupied_words(unsigned sets)
+{
+    return (sets + 63) / 64;
+}
+
+/* Lays the arrays out one after the other in the three allocations. */
+static void arrays_place(struct tlb *tlb, const struct tlb_config *config)
+{
+    struct tlb_entry *entry = tlb->entries;
+    struct tlb_set *set = tlb->sets;
+    uint64_t *occupied = tlb->occupied;
+
+    for (unsigned id = 0; id < TLB_ARRAYS; id++) {
+        const struct tlb_geometry *geometry = &config->array[id];
+        struct tlb_array *array = &tlb->array[id];
+
+        if (geometry->sets == 0)
+            continue;
+        array->entries = entry;
+        array->sets = set;
+        array->occupied = occupied;
+        array->set_mask = geometry->sets - 1;
+        array->set_bits = (uint8_t)__builtin_ctz(geometry->sets);
+        array->ways = geometry->ways;
+        entry += geometry->sets * geometry->ways;
+        set += geometry->sets;
+        occupied += occupied_words(geometry->sets);
+    }
+}
+
+int tlb_init(struct tlb *tlb, const struct tlb_config *config)
+{
+    unsigned entries = 0, sets = 0, words = 0;
+
+    memset(tlb, 0, sizeof(*tlb));
+    tlb->entries = &tlb->nothing;
+    if (!config)
+        config = &tlb_config_default;
+    for (unsigned id = 0; id < TLB_ARRAYS; id++) {
+        const struct tlb_geometry *geometry = &config->array[id];
+        if (!geometry_valid(geometry))
+            return -EINVAL;
+        entries += geometry->sets * geometry->ways;
+        sets += geometry->sets;
+        words += occupied_words(geometry->sets);
+    }
+    if (entries > UINT16_MAX) /* hints are 16 bits wide */
+        return -EINVAL;
+    if (entries == 0)
+        return 0;
+
+    struct tlb_entry *block = aligned_alloc(64, entries * sizeof(*block));
+    tlb->sets = calloc(sets, sizeof(*tlb->sets));
+    tlb->occupied = calloc(words, sizeof(*tlb->occupied));
+    if (!block || !tlb->sets || !tlb->occupied) {
+        free(block);
+        free(tlb->sets);
+        free(tlb->occupied);
+        tlb->sets = NULL;
+        tlb->occupied = NULL;
+        return -ENOMEM;
+    }
+    memset(block, 0, entries * sizeof(*block));
+    tlb->entries = block;
+    tlb->entry_count = entries;
+    arrays_place(tlb, config);
+    return 0;
+}
+
+void tlb_destroy(struct tlb *tlb)
+{
+    if (tlb->entries != &tlb->nothing)
+        free(tlb->entries);
+    free(tlb->sets);
+    free(tlb->occupied);
+    memset(tlb, 0, sizeof(*tlb));
+    tlb->entries = &tlb->nothing;
+}
+
+/* Low bits of the page number XORed with the next ones, as in Intel's second-level TLBs. */
+static inline unsigned array_set(const struct tlb_array *array, uint64_t address, unsigned shift)
+{
+    uint64_t number = address >> shift;
+    return (unsigned)(number ^ number >> array->set_bits) & array->set_mask;
+}
+
+static inline struct tlb_entry *set_entry(const struct tlb_array *array, unsigned set, unsigned way)
+{
+    return &array->entries[set * array->ways + way];
+}
+
+struct tlb_entry *tlb_lookup(struct tlb *tlb, enum tlb_array_id id, uint64_t key, uint64_t context)
+{
+    const struct tlb_array *array = &tlb->array[id];
+
+    for (unsigned sizes = array->sizes; sizes != 0; sizes &= sizes - 1) {
+        unsigned set = array_set(array, key, tlb_size_shift[__builtin_ctz(sizes)]);
+        for (unsigned ways = array->sets[set].valid; ways != 0; ways &= ways - 1) {
+            struct tlb_entry *entry = set_entry(array, set, (unsigned)__builtin_ctz(ways));
+            if (tlb_entry_matches(entry, key, context)) {
+                tlb_touch(tlb, entry);
+                return entry;
+            }
+        }
+    }
+    return NULL;
+}
+
+struct tlb_entry *tlb_lookup_page(struct tlb *tlb, uint64_t key, uint64_t context)
+{
+    struct tlb_entry *entry = tlb_lookup(tlb, TLB_PAGES, key, context);
+    if (!entry)
+        entry = tlb_lookup(tlb, TLB_1G, key, context);
+    if (entry)
+        tlb_remember_hint(tlb, key, entry);
+    return entry;
+}
+
+/* An empty way, else the first that was not used recently. */
+static unsigned set_victim(struct tlb_set *set, unsigned ways)
+{
+    unsigned all = (1u << ways) - 1;
+
+    if (set->valid != all)
+        return (unsigned)__builtin_ctz(~(unsigned)set->valid);
+    if ((set->recent & all) == all)
+        set->recent = 0;
+    return (unsigned)__builtin_ctz(~(unsigned)set->recent);
+}
+
+static unsigned size_bit(unsigned shift)
+{
+    switch (shift) {
+    case 12:
+        return 1u << 0;
+    case 21:
+        return 1u << 1;
+    case 22:
+        return 1u << 2;
+    case 30:
+        return 1u << 3;
+    case 39:
+        return 1u << 4;
+    default:
+        assert(shift == 48);
+        return 1u << 5;
+    }
+}
+
+struct tlb_entry *tlb_insert(struct tlb *tlb, enum tlb_array_id id, const struct tlb_entry *entry)
+{
+    struct tlb_array *array = &tlb->array[id];
+    if (array->ways == 0)
+        return NULL;
+
+    unsigned index = array_set(array, entry->page, entry->shift);
+    struct tlb_set *set = &array->sets[index];
+    unsigned way = set_victim(set, array->ways);
+    struct tlb_entry *place = set_entry(array, index, way);
+
+    *place = *entry;
+    place->set = (uint16_t)(set - tlb->sets);
+    place->way = (uint8_t)way;
+    set->valid |= (uint16_t)(1u << way);
+    set->recent |= (uint16_t)(1u << way);
+    array->occupied[index / 64] |= 1ull << index % 64;
+    array->sizes |= (uint8_t)size_bit(entry->shift);
+    tlb->fractured |= entry->guest_shift > entry->shift;
+    return place;
+}
+
+/* The set stays marked as occupied until an invalidation finds it empty. */
+void tlb_drop(struct tlb *tlb, struct tlb_entry *entry)
+{
+    tlb->sets[entry->set].valid &= (uint16_t) ~(1u << entry->way);
+    entry->context = 0;
+}
+
+static bool entry_in_scope(const struct tlb_entry *entry, const struct tlb_scope *scope)
+{
+    if (((entry->context ^ scope->context) & scope->context_mask) != 0)
+        return false;
+    if (scope->spare_vpid0 && (entry->context & TLB_CONTEXT_VPID) == 0)
+        return false;
+    if (tlb_entry_global(entry)) {
+        if (scope->spare_global)
+            return false;
+    } else if (!scope->any_pcid && (entry->page & 0xfff) != scope->pcid) {
+        return false;
+    }
+    return scope->any_address || (entry->page ^ scope->address) >> entry->guest_shift == 0;
+}
+
+static unsigned set_invalidate(struct tlb *tlb, struct tlb_array *array, unsigned index,
+                               const struct tlb_scope *scope)
+{
+    struct tlb_set *set = &array->sets[index];
+    unsigned dropped = 0;
+
+    for (unsigned ways = set->valid; ways != 0; ways &= ways - 1) {
+        struct tlb_entry *entry = set_entry(array, index, (unsigned)__builtin_ctz(ways));
+        if (entry_in_scope(entry, scope)) {
+            tlb_drop(tlb, entry);
+            dropped++;
+        }
+    }
+    if (set->valid == 0)
+        array->occupied[index / 64] &= ~(1ull << index % 64);
+    return dropped;
+}
+
+static unsigned array_invalidate_all_sets(struct tlb *tlb, struct tlb_array *array,
+                                          const struct tlb_scope *scope)
+{
+    unsigned dropped = 0, left = 0;
+
+    for (unsigned word = 0; word < occupied_words(array->set_mask + 1u); word++) {
+        for (uint64_t sets = array->occupied[word]; sets != 0; sets &= sets - 1) {
+            unsigned index = word * 64 + (unsigned)__builtin_ctzll(sets);
+            dropped += set_invalidate(tlb, array, index, scope);
+        }
+        left |= array->occupied[word] != 0;
+    }
+    if (!left)
+        array->sizes = 0;
+    return dropped;
+}
+
+/* An address leads to one set for each size of page, unless pages were cached in parts. */
+static unsigned array_invalidate(struct tlb *tlb, struct tlb_array *array,
+                                 const struct tlb_scope *scope)
+{
+    unsigned dropped = 0;
+
+    if (scope->any_address || tlb->fractured)
+        return array_invalidate_all_sets(tlb, array, scope);
+    for (unsigned sizes = array->sizes; sizes != 0; sizes &= sizes - 1) {
+        unsigned shift = tlb_size_shift[__builtin_ctz(sizes)];
+        dropped += set_invalidate(tlb, array, array_set(array, scope->address, shift), scope);
+    }
+    return dropped;
+}
+
+unsigned tlb_invalidate(struct tlb *tlb, unsigned arrays, const struct tlb_scope *scope)
+{
+    unsigned dropped = 0;
+
+    for (unsigned id = 0; id < TLB_ARRAYS; id++) {
+        if (1u << id & arrays && tlb->array[id].sizes != 0)
+            dropped += array_invalidate(tlb, &tlb->array[id], scope);
+    }
+    if (tlb->array[TLB_PAGES].sizes == 0 && tlb->array[TLB_1G].sizes == 0)
+        tlb->fractured = false;
+    return dropped;
+}
+
+void tlb_for_each(const struct tlb *tlb, unsigned arrays,
+                  void (*visit)(void *opaque, enum tlb_array_id id, const struct tlb_entry *entry),
+                  void *opaque)
+{
+    for (unsigned id = 0; id < TLB_ARRAYS; id++) {
+        const struct tlb_array *array = &tlb->array[id];
+        if (!(1u << id & arrays) || array->ways == 0)
+            continue;
+        unsigned count = (array->set_mask + 1u) * array->ways;
+        for (unsigned i = 0; i < count; i++) {
+            if (array->entries[i].context != 0)
+                visit(opaque, id, &array->entries[i]);
+        }
+    }
+}
