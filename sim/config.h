@@ -70,6 +70,20 @@ int vm_config_init(struct vm_config *config);
 int vm_config_copy(struct vm_config *copy, const struct vm_config *config);
 void vm_config_destroy(struct vm_config *config);
 
+/* An option as the user wrote it. */
+struct config_option {
+    const char *name, *value;
+};
+
+/*
+ * Builds a configuration: defaults, then the file (NULL: none), then the options, then
+ * vm_config_check. What options say replaces what the file says, lists too; an image given as an
+ * option replaces the file's kernel and the other way round. Returns 0, or -errno with a message
+ * that names the cause and the remedy (for files: with name and line); config is then empty.
+ */
+int vm_config_build(struct vm_config *config, const char *file, const struct config_option *options,
+                    unsigned count, char *message, size_t size);
+
 /*
  * Sets one value by its name in the configuration file ("memory", "ept-page-size"), which is also
  * that of the long option. Lists are appended to. Returns 0, or -EINVAL, -ENOENT (no such
@@ -77,28 +91,47 @@ void vm_config_destroy(struct vm_config *config);
  */
 int vm_config_set(struct vm_config *config, const char *name, const char *value, char *message,
                   size_t size);
-/* Reads a configuration file (libconfig syntax). Messages name file and line. */
+/* Reads a configuration file (libconfig syntax). */
 int vm_config_read_file(struct vm_config *config, const char *path, char *message, size_t size);
 /* Checks what single values cannot tell: settings that exclude or need each other. */
 int vm_config_check(const struct vm_config *config, char *message, size_t size);
 
 /*
  * The settings that decide what happens in the run, as a JSON object for the head of a trace:
- * equal for runs that must be equal, so without names of output files. free() it; NULL without
- * memory.
+ * equal for runs that must be equal. Names of output files are not in it; input files are there
+ * with the last part of their name, size and a hash. free() it; NULL without memory.
  */
 char *vm_config_describe(const struct vm_config *config);
 
-/* One setting, for the option parser and the documentation. */
-struct config_setting {
-    const char *name;     /* "memory" */
-    const char *argument; /* "SIZE"; NULL: a switch, whose value is "on" when given as an option */
-    const char *help;
-    int group; /* of enum config_group */
-    char key;  /* short option or 0 */
+enum config_kind {
+    CONFIG_TEXT,   /* char * */
+    CONFIG_LIST,   /* struct string_list */
+    CONFIG_NUMBER, /* uint64_t or int64_t: decimal or 0x... */
+    CONFIG_COUNT,  /* unsigned: the same */
+    CONFIG_SIZE,   /* a number with an optional suffix K, M, G, T (powers of 1024) */
+    CONFIG_SWITCH, /* on or off */
+    CONFIG_CHOICE, /* enum: one of the words in `choices` */
+    CONFIG_SPECIAL /* whatever `parse` makes of it */
 };
 enum config_group { CONFIG_GUEST, CONFIG_MACHINE, CONFIG_SIMULATION, CONFIG_VMX, CONFIG_OUTPUT };
-extern const struct config_setting *const config_settings;
+
+/* A setting: one row for the file, the option, the help and the documentation. */
+struct config_setting {
+    const char *name;     /* "memory" */
+    char key;             /* short option or 0 */
+    const char *argument; /* "SIZE"; NULL: a switch that the bare option turns on */
+    const char *help;
+    enum config_group group;
+    enum config_kind kind;
+    size_t offset;             /* in struct vm_config */
+    uint64_t minimum, maximum; /* numbers and sizes */
+    const char *choices;       /* "fast|detailed": the place is the value */
+    /* CONFIG_SPECIAL: parses and stores; CONFIG_TEXT: checks. NULL: nothing to do. */
+    int (*parse)(struct vm_config *config, const char *value, char *message, size_t size);
+};
+extern const struct config_setting config_settings[];
 extern const unsigned config_setting_count;
+/* NULL if there is none. */
+const struct config_setting *config_setting_find(const char *name);
 
 #endif

@@ -83,25 +83,38 @@ static int parse_level(const char *text, size_t length, unsigned char levels[LOG
     return 0;
 }
 
-int log_set_levels(const char *text, char *message, size_t size)
+/* Every element in turn; those before it hold for parts that it does not name. */
+static int parse_levels(const char *text, unsigned char levels[LOG_PART_COUNT], char *message,
+                        size_t size)
 {
-    unsigned char levels[LOG_PART_COUNT];
-
-    for (unsigned part = 0; part < LOG_PART_COUNT; part++)
-        levels[part] = atomic_load(&log_threshold[part]);
     for (;;) {
         size_t length = strcspn(text, ",");
         int error = parse_level(text, length, levels, message, size);
 
-        if (error)
+        if (error || !text[length])
             return error;
-        if (!text[length])
-            break;
         text += length + 1;
     }
+}
+
+int log_check_levels(const char *text, char *message, size_t size)
+{
+    unsigned char levels[LOG_PART_COUNT];
+
+    return parse_levels(text, levels, message, size);
+}
+
+int log_set_levels(const char *text, char *message, size_t size)
+{
+    unsigned char levels[LOG_PART_COUNT];
+    int error;
+
     for (unsigned part = 0; part < LOG_PART_COUNT; part++)
+        levels[part] = atomic_load(&log_threshold[part]);
+    error = parse_levels(text, levels, message, size);
+    for (unsigned part = 0; !error && part < LOG_PART_COUNT; part++)
         atomic_store(&log_threshold[part], levels[part]);
-    return 0;
+    return error;
 }
 
 static int open_log(const char *path, int flags, uint64_t *size)

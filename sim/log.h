@@ -9,15 +9,32 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR, LOG_LEVEL_OFF };
-enum log_part { LOG_VM, LOG_VMX, LOG_CPU, LOG_MEMORY, LOG_DEVICE, LOG_LOADER, LOG_ENGINE, LOG_TRACE,
-                LOG_PART_COUNT };
+enum log_level {
+    LOG_LEVEL_DEBUG,
+    LOG_LEVEL_INFO,
+    LOG_LEVEL_WARNING,
+    LOG_LEVEL_ERROR,
+    LOG_LEVEL_OFF
+};
+enum log_part {
+    LOG_VM,
+    LOG_VMX,
+    LOG_CPU,
+    LOG_MEMORY,
+    LOG_DEVICE,
+    LOG_LOADER,
+    LOG_ENGINE,
+    LOG_TRACE,
+    LOG_PART_COUNT
+};
 
 /* Levels by part; read on every call, so a change acts at once (also from another thread). */
 extern _Atomic unsigned char log_threshold[LOG_PART_COUNT];
 
 /* "info", or "warning,vmx=debug,memory=info". Returns 0, or -EINVAL with a message. */
 int log_set_levels(const char *text, char *message, size_t size);
+/* The same check, without a change. */
+int log_check_levels(const char *text, char *message, size_t size);
 /* To a file instead of standard error: rotated to path.1 ... path.keep when it would exceed
  * max_size bytes (0: never). Returns 0 or -errno. */
 int log_open_file(const char *path, uint64_t max_size, unsigned keep);
@@ -28,10 +45,10 @@ void log_set_clock(uint64_t (*now)(void *), void *context, uint64_t hz);
 void log_write(enum log_part part, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-#define LOG_AT(part, level, ...)                                                                   \
-    do {                                                                                           \
-        if ((level) >= log_threshold[part])                                                        \
-            log_write(part, level, __VA_ARGS__);                                                   \
+#define LOG_AT(part, level, ...)                 \
+    do {                                         \
+        if ((level) >= log_threshold[part])      \
+            log_write(part, level, __VA_ARGS__); \
     } while (0)
 #define LOG_DEBUG(part, ...)   LOG_AT(part, LOG_LEVEL_DEBUG, __VA_ARGS__)
 #define LOG_INFO(part, ...)    LOG_AT(part, LOG_LEVEL_INFO, __VA_ARGS__)
