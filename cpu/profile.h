@@ -7,6 +7,7 @@
 #ifndef VTXSIM_CPU_PROFILE_H
 #define VTXSIM_CPU_PROFILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,10 @@ struct cpuid_leaf {
     uint32_t eax, ebx, ecx, edx;
 };
 #define PROFILE_CPUID_MAX 64
+
+/* Leaves below these bounds are found through an index (cpu/cpuid.c). */
+#define CPUID_BASIC_LEAVES    0x20
+#define CPUID_EXTENDED_LEAVES 0x9
 
 struct cpu_profile {
     char name[64];         /* as given to --cpu: "skylake-client" */
@@ -30,6 +35,16 @@ struct cpu_profile {
     uint32_t exit_cycles;  /* VM exit and VM entry, round trip, without the handler */
     uint32_t entry_checks_cycles; /* more when the entry cannot skip its checks */
     uint32_t pause_cycles, rdtsc_cycles;
+
+    uint32_t microcode;          /* revision, IA32_BIOS_SIGN_ID[63:32] */
+    uint64_t arch_capabilities;  /* IA32_ARCH_CAPABILITIES */
+
+    /* Derived when the profile is loaded (cpuid_prepare). */
+    uint64_t features;                               /* bits by enum cpu_feature */
+    uint64_t cr4_allowed, efer_allowed, xcr0_allowed; /* bits that software may set */
+    uint32_t max_basic_leaf;
+    uint8_t cpuid_basic[CPUID_BASIC_LEAVES];       /* position in cpuid[] + 1, 0: no such leaf */
+    uint8_t cpuid_extended[CPUID_EXTENDED_LEAVES]; /* from 0x80000000 */
 };
 
 /*
@@ -37,5 +52,12 @@ struct cpu_profile {
  * and remedy into message.
  */
 int cpu_profile_load(struct cpu_profile *profile, const char *path, char *message, size_t size);
+
+/*
+ * Where the profile of that name is: a name with '/' is a path and taken as it is; others are
+ * sought as NAME.cfg in the folder $VTXSIM_CPUS, else in the installed or source folder. Returns 0,
+ * -ENOENT if there is no such file (path then holds the last place tried), or -ENAMETOOLONG.
+ */
+int cpu_profile_find(const char *name, char *path, size_t size);
 
 #endif

@@ -140,6 +140,24 @@ struct descriptor_table {
 #define EFER_LMA (1ull << 10)
 #define EFER_NXE (1ull << 11)
 
+#define XCR0_X87 (1ull << 0)
+#define XCR0_SSE (1ull << 1)
+
+/* DR6 and DR7 (SDM "Debug Registers"); pending debug exceptions use DR6's numbers for B0-B3, BD
+ * and BS. */
+#define DR6_B_MASK   0xfull
+#define DR6_BD       (1ull << 13)
+#define DR6_BS       (1ull << 14)
+#define DR6_BT       (1ull << 15)
+#define DR6_FIXED    0xffff0ff0ull /* bits that read as 1 */
+#define DR6_WRITABLE 0x0000e00full
+#define DR7_GD       (1ull << 13)
+#define DR7_FIXED    0x00000400ull
+#define DR7_WRITABLE 0xffff23ffull
+
+#define DEBUGCTL_LBR (1ull << 0)
+#define DEBUGCTL_BTF (1ull << 1)
+
 /* Exception vectors (SDM "Exception and Interrupt Vectors"). */
 enum vector {
     VECTOR_DE = 0,
