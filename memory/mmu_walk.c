@@ -30,7 +30,7 @@
 struct guest_table {
     uint64_t gpa;    /* of its first byte */
     uint64_t hpa;    /* likewise, if known */
-    uint64_t rights; /* EPT_*; EPT_WRITE only if no EPT dirty flag is left to be set */
+    uint64_t rights; /* EPT_* */
     bool hpa_known;
 };
 
@@ -106,24 +106,6 @@ static cold enum mmu_status raise_ept(struct mmu_fault *fault, enum ept_walk_sta
     return MMU_EPT_VIOLATION;
 }
 
-/*
- * What of an EPT walk's rights may be remembered: no write before the dirty flag is set. wants
- * says whether this access is a write, which sets it.
- */
-static always_inline uint64_t ept_usable_rights(const struct physmem *physmem,
-                                                const struct ept_format *format,
-                                                const struct ept_walk *ept, bool write,
-                                                bool set_flags)
-{
-    if (likely(!format->accessed_dirty || ept->leaf & EPT_DIRTY))
-        return ept->rights;
-    if (write && set_flags) {
-        physmem_entry_set(physmem, ept->leaf_hpa, EPT_DIRTY);
-        return ept->rights;
-    }
-    return ept->rights & ~EPT_WRITE;
-}
-
 /* ---- Access to guest paging structures ------------------------------------------------------ */
 
 /* The guest's tables are 4-KByte pages, which may be part of larger EPT pages. */
@@ -192,9 +174,10 @@ static always_inline enum mmu_status table_translate(struct walk *walk, struct g
         return raise_ept(walk->fault, status, walk->linear, entry_gpa,
                          as_write ? VIOLATION_READ | VIOLATION_WRITE : VIOLATION_READ, ept.rights,
                          VIOLATION_LINEAR_VALID);
+    if (as_write && !(ept.leaf & EPT_DIRTY) && walk->how & WALK_SET_FLAGS)
+        physmem_entry_set(mmu->physmem, ept.leaf_hpa, EPT_DIRTY);
     table->hpa = ept.page | (table->gpa & ((1ull << ept.page_shift) - 1));
-    table->rights =
-        ept_usable_rights(mmu->physmem, format, &ept, as_write, walk->how & WALK_SET_FLAGS);
+    table->rights = ept.rights;
     if (walk->how & WALK_FILL)
         memo_guest_physical(walk, entry_gpa, &ept, table->rights);
     return MMU_OK;
@@ -347,8 +330,13 @@ static always_inline enum mmu_status walk_finish(struct walk *walk, unsigned gue
     if (unlikely(status != EPT_WALK_OK || (ept.rights & needed) != needed))
         return raise_ept(walk->fault, status, walk->linear, result->gpa, 1u << type, ept.rights,
                          VIOLATION_LINEAR_VALID | VIOLATION_FINAL_ACCESS);
-    uint64_t rights = ept_usable_rights(mmu->physmem, format, &ept, type == ACCESS_WRITE,
-                                        walk->how & WALK_SET_FLAGS);
+    uint64_t rights = ept.rights;
+    if (format->accessed_dirty && !(ept.leaf & EPT_DIRTY)) {
+        if (type == ACCESS_WRITE && walk->how & WALK_SET_FLAGS)
+            physmem_entry_set(mmu->physmem, ept.leaf_hpa, EPT_DIRTY);
+        else
+            rights &= ~EPT_WRITE; /* the next write has to come by and set the flag */
+    }
     result->hpa = ept.page | (result->gpa & ((1ull << ept.page_shift) - 1));
     result->rights = (uint8_t)(guest_bits | rights << RIGHT_EPT_SHIFT);
     if (ept.page_shift < result->shift)
