@@ -111,10 +111,13 @@ void show_pci(void)
     check(count, "", "PCI devices on bus 0: %u", count);
 }
 
-/* ACPI S5 for success (the simulator's status is then 0), else port 0xf4. */
+/* ACPI S5 for success (the simulator's status is then 0), else port 0xf4 with 1. Where nothing is
+ * at the ACPI port, 0xf4 with 0. */
 void power_off(bool success)
 {
     if (success)
         out16(0x604, 0x2000);
+    for (unsigned i = 0; success && i < 100000; i++) /* it need not be immediate */
+        in8(UART + 7);
     out32(0xf4, success ? 0 : 1);
 }
