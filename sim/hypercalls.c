@@ -56,7 +56,7 @@ static int64_t call_memory_map(const struct call *call)
         [SLOT_MMIO] = HYPERCALL_MEMORY_MMIO,
     };
     const struct guest_memory *memory = call->context->memory;
-    const struct shared_ranges *shared = call->context->shared;
+    const struct share_table *shared = call->context->shared;
     uint64_t index = call->rbx;
 
     if (index < memory->count) {
@@ -73,7 +73,7 @@ static int64_t call_memory_map(const struct call *call)
 
 static int64_t call_share(const struct call *call)
 {
-    struct shared_ranges *shared = call->context->shared;
+    struct share_table *shared = call->context->shared;
     uint64_t gpa = call->rbx, size = call->rcx;
 
     if (gpa % FRAME_SIZE || size % FRAME_SIZE || !in_ram(call->context->memory, gpa, size))
@@ -92,7 +92,7 @@ static int64_t call_share(const struct call *call)
 /* A range is unshared as it was shared: no part of one, no two at once. */
 static int64_t call_unshare(const struct call *call)
 {
-    struct shared_ranges *shared = call->context->shared;
+    struct share_table *shared = call->context->shared;
     unsigned i = 0;
 
     while (i < shared->count &&

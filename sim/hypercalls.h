@@ -48,7 +48,7 @@ enum hypercall_memory {
 #define SHARED_RANGES_MAX     64
 
 /* The ranges of guest-physical memory that a guest has shared, in the order of sharing. */
-struct shared_ranges {
+struct share_table {
     unsigned count;
     struct {
         uint64_t gpa, size;
@@ -62,7 +62,7 @@ struct hypercall_context {
     bool mode64; /* 64-bit mode; otherwise registers have 32 bits */
     const struct guest_memory *memory;
     struct bus *bus;
-    struct shared_ranges *shared;
+    struct share_table *shared;
     void (*console_write)(void *context, const void *data, size_t size);
     void *context;
 };

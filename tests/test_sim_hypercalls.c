@@ -14,7 +14,7 @@
  */
 static struct physmem physmem;
 static struct guest_memory memory;
-static struct shared_ranges shared;
+static struct share_table shared;
 static struct bus bus;
 static uint64_t gpr[GPR_COUNT];
 static char console[2 * HYPERCALL_CONSOLE_MAX];
