@@ -11,8 +11,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* size is 1, 2, 4 or (MMIO only) 8; offset counts from the start of the claimed range. A port
- * access wider than the device's `max_size` arrives split into accesses of max_size, low first. */
+/* size is 1, 2, 4 or (MMIO only) 8; offset counts from the start of the claimed range. An access
+ * wider than the device's `max_size` arrives split into accesses of max_size, low first. One that
+ * leaves the range is split into bytes, each of which goes to whoever claims it. */
 struct io_operations {
     uint64_t (*read)(void *device, uint64_t offset, unsigned size);
     void (*write)(void *device, uint64_t offset, unsigned size, uint64_t value);
