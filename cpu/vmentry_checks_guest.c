@@ -9,7 +9,6 @@
 #include "cpu/msr.h"
 #include "cpu/vmentry_checks.h"
 
-#define EFER_DEFINED     (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
 #define DEBUGCTL_DEFINED (DEBUGCTL_LBR | DEBUGCTL_BTF)
 #define RFLAGS_ZERO_BITS (~0ull << 22 | 1u << 15 | 1u << 5 | 1u << 3)
 
@@ -68,7 +67,7 @@ static void check_msrs(struct vmentry_checks *checks)
                 "each byte of IA32_PAT must be 0, 1, 4, 5, 6 or 7");
     if (checks->entry & ENTRY_LOAD_EFER) {
         uint64_t efer = checked(checks, VMCS_GUEST_EFER);
-        require(checks, !(efer & ~EFER_DEFINED), VMCS_GUEST_EFER,
+        require(checks, !(efer & ~checks->cpu->profile->efer_allowed), VMCS_GUEST_EFER,
                 "reserved bits of IA32_EFER must be 0");
         require(checks, !(efer & EFER_LMA) == !checks->ia32e, VMCS_GUEST_EFER,
                 "IA32_EFER.LMA must equal the \"IA-32e mode guest\" VM-entry control");

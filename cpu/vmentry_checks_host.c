@@ -2,7 +2,6 @@
 #include "cpu/msr.h"
 #include "cpu/vmentry_checks.h"
 
-#define EFER_DEFINED    (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
 #define SELECTOR_RPL_TI 7u
 
 static void check_control_registers(struct vmentry_checks *checks)
@@ -35,7 +34,7 @@ static void check_msrs(struct vmentry_checks *checks)
     if (checks->exit & EXIT_LOAD_EFER) {
         uint64_t efer = checked(checks, VMCS_HOST_EFER);
         bool host64 = checks->exit & EXIT_HOST_ADDRESS_SPACE_SIZE;
-        require(checks, !(efer & ~EFER_DEFINED), VMCS_HOST_EFER,
+        require(checks, !(efer & ~checks->cpu->profile->efer_allowed), VMCS_HOST_EFER,
                 "reserved bits of IA32_EFER must be 0");
         require(checks, !(efer & EFER_LMA) == !host64 && !(efer & EFER_LME) == !host64,
                 VMCS_HOST_EFER,
