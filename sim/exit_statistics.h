@@ -46,7 +46,8 @@ struct run_statistics {
     uint64_t simulated_cycles, tsc_hz;
     double host_seconds;
 
-    uint64_t trace_events, trace_bytes; /* 0 without a trace */
+    uint64_t trace_events, trace_bytes; /* 0 without a trace; bytes final once it is closed */
+    int trace_error;                    /* 0, or -errno: the trace lacks its end */
     const char *timing;                 /* "fast" or "detailed": which counts are exact */
 };
 

@@ -1,0 +1,184 @@
+/* vtxsim run: from the options to the exit status. */
+#include <argp.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/commands/commands.h"
+#include "sim/commands/report.h"
+#include "sim/commands/session.h"
+#include "sim/log.h"
+
+#define KEY_CONFIG  0x1000
+#define KEY_SETTING 0x1100 /* + number of the setting, for those without a letter */
+#define OPTIONS_MAX 64     /* rows: settings, headings, --config, end */
+
+/* The options in their order; operands are the image and its arguments. */
+struct request {
+    const char *file;
+    struct config_option *options;
+    unsigned count;
+    bool image;
+};
+
+static void add_option(struct argp_state *state, const char *name, const char *value)
+{
+    struct request *request = state->input;
+    struct config_option *grown =
+        realloc(request->options, (request->count + 1) * sizeof(*request->options));
+
+    if (!grown)
+        argp_failure(state, STATUS_NO_START, ENOMEM, "options");
+    request->options = grown;
+    request->options[request->count++] = (struct config_option){name, value};
+}
+
+static int setting_key(unsigned number)
+{
+    return config_settings[number].key ? config_settings[number].key : KEY_SETTING + (int)number;
+}
+
+static error_t parse_option(int key, char *argument, struct argp_state *state)
+{
+    struct request *request = state->input;
+
+    if (key == KEY_CONFIG) {
+        request->file = argument;
+        return 0;
+    }
+    if (key == ARGP_KEY_ARG) {
+        add_option(state, request->image ? "arguments" : "image", argument);
+        request->image = true;
+        return 0;
+    }
+    for (unsigned i = 0; i < config_setting_count; i++) {
+        if (key != setting_key(i))
+            continue;
+        if (strcmp(config_settings[i].name, "image") == 0)
+            request->image = true;
+        add_option(state, config_settings[i].name, argument ? argument : "on");
+        return 0;
+    }
+    return ARGP_ERR_UNKNOWN;
+}
+
+/* The settings as argp wants them: a heading before each group. */
+static void make_options(struct argp_option options[OPTIONS_MAX])
+{
+    static const char *const headings[] = {
+        [CONFIG_GUEST] = "What runs:",
+        [CONFIG_MACHINE] = "The machine:",
+        [CONFIG_SIMULATION] = "The simulation:",
+        [CONFIG_VMX] = "VMX:",
+        [CONFIG_OUTPUT] = "Output:",
+    };
+    struct argp_option *next = options;
+    int group = -1;
+
+    *next++ = (struct argp_option){
+        "config", KEY_CONFIG, "FILE", 0, "Read settings from a file; options replace them", 1};
+    for (unsigned i = 0; i < config_setting_count; i++) {
+        const struct config_setting *setting = &config_settings[i];
+        int number = (int)setting->group + 2;
+
+        if (number != group)
+            *next++ = (struct argp_option){.doc = headings[setting->group], .group = number};
+        group = number;
+        *next++ = (struct argp_option){
+            setting->name,
+            setting_key(i),
+            setting->argument ? setting->argument : "on|off",
+            setting->argument ? 0 : OPTION_ARG_OPTIONAL,
+            setting->help,
+            number,
+        };
+    }
+    *next = (struct argp_option){0};
+}
+
+static const char run_doc[] =
+    "Run an image, or a Linux kernel, under simulated VMX."
+    "\vThe guest's console is standard input and output; on a terminal Ctrl-A h lists the keys for "
+    "the simulator. SIGUSR1 pauses and resumes; SIGINT and SIGTERM end the run. Arguments of the "
+    "image that begin with a dash go behind --.\n\n"
+    "Exit status: the guest's own (0 after power-off, from port 0xf4: value * 2 + 1), else 2 wrong "
+    "options, 124 instruction limit, 125 guest stopped abnormally, 126 the engine, the trace or an "
+    "output failed, 127 the run could not start, 128 + N ended by signal N.";
+
+/* Creates and runs the VM. Returns the exit status. */
+static int run(const struct vm_config *config)
+{
+    char message[CONFIG_MESSAGE_SIZE] = "";
+    struct session_result result = {0};
+    struct session *session;
+    struct vm *vm;
+    int status, error;
+
+    error = session_create(&session, config->json);
+    if (error) {
+        command_error("cannot prepare the session: %s", strerror(-error));
+        return STATUS_NO_START;
+    }
+    error = vm_create(&vm, config, &session_callbacks, session, message, sizeof(message));
+    if (error) {
+        command_error("%s", *message ? message : strerror(-error));
+        session_destroy(session);
+        return STATUS_NO_START;
+    }
+    error = vm_load(vm, message, sizeof(message));
+    if (!error) {
+        error = session_run(session, vm, &result);
+        if (error)
+            snprintf(message, sizeof(message), "cannot start the VM's thread: %s",
+                     strerror(-error));
+    }
+    if (error) {
+        command_error("%s", *message ? message : strerror(-error));
+        status = STATUS_NO_START;
+    } else {
+        status = report_run(vm, config, &result);
+    }
+    vm_destroy(vm);
+    session_destroy(session);
+    return status;
+}
+
+static int open_log(const struct vm_config *config)
+{
+    char message[CONFIG_MESSAGE_SIZE];
+    int error = log_set_levels(config->log_level, message, sizeof(message));
+
+    if (error)
+        command_error("log-level: %s", message);
+    if (error || !config->log_file)
+        return error;
+    error = log_open_file(config->log_file, config->log_size, config->log_keep);
+    if (error)
+        command_error("log-file: cannot write %s: %s", config->log_file, strerror(-error));
+    return error;
+}
+
+int command_run(int argc, char **argv)
+{
+    struct argp_option options[OPTIONS_MAX];
+    const struct argp argp = {options, parse_option, "[IMAGE [ARGUMENT...]]", run_doc, NULL,
+                              NULL,    NULL};
+    char message[CONFIG_MESSAGE_SIZE];
+    struct request request = {0};
+    struct vm_config config;
+    int status;
+
+    make_options(options);
+    argp_parse(&argp, argc, argv, 0, NULL, &request);
+    if (vm_config_build(&config, request.file, request.options, request.count, message,
+                        sizeof(message))) {
+        command_error("%s", message);
+        free(request.options);
+        return STATUS_USAGE;
+    }
+    free(request.options);
+    status = open_log(&config) ? STATUS_NO_START : run(&config);
+    log_close();
+    vm_config_destroy(&config);
+    return status;
+}
