@@ -83,7 +83,8 @@ static const struct feature_bit {
     { FEATURE_CET_IBT, 7, EDX, 20 },       { FEATURE_SPEC_CTRL, 7, EDX, 26 },
     { FEATURE_STIBP, 7, EDX, 27 },         { FEATURE_ARCH_CAPABILITIES, 7, EDX, 29 },
     { FEATURE_SSBD, 7, EDX, 31 },          { FEATURE_SYSCALL, 0x80000001, EDX, 11 },
-    { FEATURE_NX, 0x80000001, EDX, 20 },   { FEATURE_RDTSCP, 0x80000001, EDX, 27 },
+    { FEATURE_NX, 0x80000001, EDX, 20 },   { FEATURE_PAGE_1G, 0x80000001, EDX, 26 },
+    { FEATURE_RDTSCP, 0x80000001, EDX, 27 },
     { FEATURE_LM, 0x80000001, EDX, 29 },
 };
 // clang-format on

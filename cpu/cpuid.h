@@ -54,6 +54,7 @@ enum cpu_feature {
     FEATURE_SSBD,
     FEATURE_SYSCALL,
     FEATURE_NX,
+    FEATURE_PAGE_1G,
     FEATURE_RDTSCP,
     FEATURE_LM,
     FEATURE_COUNT,

@@ -48,8 +48,8 @@ static inline bool delivery_checks_gate_dpl(const struct event *event)
 static inline bool delivery_read(struct delivery *delivery, uint64_t linear, void *data,
                                  size_t size, struct mmu_fault *fault)
 {
-    return mmu_read(&delivery->cpu->mmu, linear, data, size, ACCESS_READ | ACCESS_IMPLICIT,
-                    fault) == MMU_OK;
+    return mmu_read(&delivery->cpu->mmu, cpu_linear(delivery->cpu, linear), data, size,
+                    ACCESS_READ | ACCESS_IMPLICIT, fault) == MMU_OK;
 }
 
 /* How pushes on the handler's stack access memory. SMAP regards them as explicit accesses, which

@@ -17,12 +17,13 @@ static enum outcome check_bitmap(struct cpu *cpu, const struct io_access *access
 
     if (!(tr->access_rights & TSS_32BIT) || TSS_IO_MAP_BASE + 1 > tr->limit)
         return cpu_fault_gp(cpu);
-    if (mmu_read(&cpu->mmu, tr->base + TSS_IO_MAP_BASE, &base, 2, read, &fault) != MMU_OK)
+    if (mmu_read(&cpu->mmu, cpu_linear(cpu, tr->base + TSS_IO_MAP_BASE), &base, 2, read, &fault) !=
+        MMU_OK)
         return cpu_memory_outcome(cpu, &fault);
     offset = base + access->port / 8u;
     if (offset + 1 > tr->limit)
         return cpu_fault_gp(cpu);
-    if (mmu_read(&cpu->mmu, tr->base + offset, &bits, 2, read, &fault) != MMU_OK)
+    if (mmu_read(&cpu->mmu, cpu_linear(cpu, tr->base + offset), &bits, 2, read, &fault) != MMU_OK)
         return cpu_memory_outcome(cpu, &fault);
     return bits & wanted ? cpu_fault_gp(cpu) : OUTCOME_DONE;
 }

@@ -94,6 +94,12 @@ enum outcome cpu_fault_ud(struct cpu *cpu);
 /* The outcome of a memory access of an instruction that failed: #PF, or an EPT exit. */
 enum outcome cpu_memory_outcome(struct cpu *cpu, const struct mmu_fault *fault);
 
+/* Linear addresses are 32 bits wide and wrap around outside IA-32e mode. */
+static inline uint64_t cpu_linear(const struct cpu *cpu, uint64_t linear)
+{
+    return cpu_long_mode(cpu) ? linear : (uint32_t)linear;
+}
+
 /* 48 bits, or 57 with CR4.LA57. */
 static inline bool cpu_canonical(const struct cpu *cpu, uint64_t linear)
 {

@@ -73,6 +73,7 @@ static void load_mmu(struct cpu *cpu)
     struct paging_registers registers = {.cr0 = state->cr0};
 
     cpu->mmu.maxphyaddr = cpu->profile->maxphyaddr;
+    cpu->mmu.page_1g_supported = profile_has(cpu->profile, FEATURE_PAGE_1G);
     mmu_load(&cpu->mmu, &registers, true);
     cpu->delivery_in_progress = false;
     cpu->changed = ~0u;

@@ -1,5 +1,7 @@
 #include "cpu/segments.h"
 
+#include "cpu/modes.h"
+
 /* Linear address of the descriptor, false if the table does not hold all of it. */
 static bool descriptor_address(const struct cpu *cpu, uint16_t selector, uint64_t *linear)
 {
@@ -14,7 +16,7 @@ static bool descriptor_address(const struct cpu *cpu, uint16_t selector, uint64_
         base = ldtr->base;
         limit = ldtr->limit;
     }
-    *linear = base + offset;
+    *linear = cpu_linear(cpu, base + offset);
     return (uint64_t)offset + 7 <= limit;
 }
 
