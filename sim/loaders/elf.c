@@ -85,8 +85,9 @@ static int load_segments(struct load *load, Elf *elf, uint64_t *entry, uint64_t 
             entered = translate_entry(&segment, header.e_entry, entry);
     }
     if (!*end)
-        return load_fail(load, ENOEXEC,
-                         "has no segment to load: is this an object file? Link it first");
+        return load_fail(
+            load, ENOEXEC,
+            "has no segment to load: it is an object file (link it first), or damaged");
     if (!entered)
         return load_fail(load, ENOEXEC,
                          "the entry point 0x%llx lies in no segment: link with an entry symbol",
