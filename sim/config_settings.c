@@ -42,7 +42,7 @@ const struct config_setting config_settings[] = {
 
     {"cpu", 'c', "PROFILE", "CPU profile: name (see vtxsim cpus) or file",
      CONFIG_MACHINE, CONFIG_TEXT, FIELD(cpu)},
-    {"cpus", 0, "N", "Processors", CONFIG_MACHINE, CONFIG_COUNT, FIELD(cpus), 1, 8},
+    {"cpus", 0, "N", "Processors (in this release 1)", CONFIG_MACHINE, CONFIG_COUNT, FIELD(cpus), 1, 8},
     {"memory", 'M', "SIZE", "Memory of the guest, as in 512M or 4G (default 256M)",
      CONFIG_MACHINE, CONFIG_SIZE, FIELD(memory), 1 * MIB, 256 * GIB},
     {"seed", 's', "N", "Seed of everything random (default 0)",

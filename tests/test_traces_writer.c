@@ -119,12 +119,15 @@ TestSuite(traces_writer, .init = make_folder, .fini = remove_folder);
 static void write_trace(const char *to, const struct trace_exit *records, unsigned count)
 {
     struct trace_writer *writer;
+    struct stat status;
 
     cr_assert_eq(trace_writer_open(&writer, to, OPTIONS), 0);
     for (unsigned i = 0; i < count; i++)
         trace_write_exit(writer, &records[i]);
     cr_assert_eq(trace_writer_events(writer), count);
     cr_assert_eq(trace_writer_error(writer), 0);
+    cr_assert_eq(trace_writer_finish(writer), 0);
+    cr_assert(stat(to, &status) == 0 && trace_writer_bytes(writer) == (uint64_t)status.st_size);
     cr_assert_eq(trace_writer_close(writer), 0);
 }
 

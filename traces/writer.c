@@ -303,10 +303,12 @@ uint64_t trace_writer_bytes(const struct trace_writer *writer)
     return atomic_load(&writer->bytes);
 }
 
-int trace_writer_close(struct trace_writer *writer)
+int trace_writer_finish(struct trace_writer *writer)
 {
     int error;
 
+    if (writer->fd < 0)
+        return atomic_load(&writer->error);
     pthread_mutex_lock(&writer->mutex);
     if (writer->current->count > 0)
         writer->submitted++;
@@ -320,6 +322,15 @@ int trace_writer_close(struct trace_writer *writer)
         error = write_seek_table(writer);
     if (close(writer->fd) < 0 && !error)
         error = -errno;
+    writer->fd = -1;
+    atomic_store(&writer->error, error);
+    return error;
+}
+
+int trace_writer_close(struct trace_writer *writer)
+{
+    int error = trace_writer_finish(writer);
+
     writer_free(writer);
     return error;
 }

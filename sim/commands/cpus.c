@@ -31,7 +31,7 @@ static int find_folder(char *folder, size_t size)
 
 static int print_profile(const char *folder, const char *file)
 {
-    char path[PATH_MAX], message[512];
+    char path[PATH_MAX + NAME_MAX + 2], message[512];
     struct cpu_profile profile;
 
     snprintf(path, sizeof(path), "%s/%s", folder, file);
