@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "sim/loaders/internal.h"
-#include "sim/log.h"
 
 struct format {
     enum loader_format format;
@@ -114,7 +113,5 @@ int loader_load(const struct loader_options *options, const struct loader_target
         error = format->load(&load);
     }
     contents_release(&image);
-    if (!error)
-        LOG_INFO(LOG_LOADER, "%s: %s", load.name, entry->description);
     return error;
 }

@@ -8,9 +8,14 @@
 #define MSR_LSTAR 0xc0000082
 #define MSR_FMASK 0xc0000084
 
+/* docs/hypercalls.md */
 #define HYPERCALL_VERSION       0
 #define HYPERCALL_MEMORY_MAP    1
+#define HYPERCALL_SHARE         2
+#define HYPERCALL_UNSHARE       3
+#define HYPERCALL_IO            4
 #define HYPERCALL_CONSOLE_WRITE 5
+#define MEMORY_RAM              1
 
 static uint64_t system_calls;
 
@@ -105,32 +110,52 @@ static void wait_for_timers(void)
         check(apic_timer_wait(100000), "", "one shot of the local APIC's timer");
 }
 
-static uint64_t hypercall(uint64_t number, uint64_t a, uint64_t b)
+struct hypercall {
+    int64_t result;
+    uint64_t rbx, rcx, rdx;
+};
+
+static struct hypercall hypercall(uint64_t number, uint64_t a, uint64_t b, uint64_t c)
 {
-    uint64_t result;
+    struct hypercall call = {number, a, b, c};
 
     last_fault.vector = NO_FAULT;
-    __asm__ volatile("leaq 1f(%%rip), %%rdx; movq %%rdx, resume_at; xorl %%edx, %%edx; vmcall; 1:"
-                     : "=a"(result)
-                     : "a"(number), "b"(a), "c"(b), "S"(0)
-                     : "rdx", "memory");
+    __asm__ volatile("leaq 1f(%%rip), %%rdi; movq %%rdi, resume_at; vmcall; 1:"
+                     : "+a"(call.result), "+b"(call.rbx), "+c"(call.rcx), "+d"(call.rdx)
+                     : "S"(0)
+                     : "rdi", "memory");
     resume_at = 0;
-    return result;
+    return call;
 }
 
 static void try_hypercalls(void)
 {
+    static char page[4096] __attribute__((aligned(4096)));
     static const char text[] = "                (this line was written by a hypercall)\r\n";
-    uint64_t version = hypercall(HYPERCALL_VERSION, 0, 0);
+    struct hypercall call = hypercall(HYPERCALL_VERSION, 0, 0, 0);
+    uint64_t ram = 0, ranges = 0;
 
     if (faulted(6)) {
         tell("hypercalls", "VMCALL raises #UD: nobody to call here");
         return;
     }
-    check(faulted(NO_FAULT), "hypercalls", "VMCALL: interface version %x", version);
-    hypercall(HYPERCALL_CONSOLE_WRITE, (uint64_t)text, sizeof(text) - 1);
-    int64_t unknown = hypercall(0x7fff, 0, 0);
-    check(unknown < 0, "", "an unknown number gets an error code");
+    check(call.result > 0, "hypercalls", "VMCALL: interface version %u", call.result);
+    while ((call = hypercall(HYPERCALL_MEMORY_MAP, ranges, 0, 0)).result >= 0) {
+        ram += call.rdx == MEMORY_RAM ? call.rcx : 0;
+        ranges++;
+    }
+    check(ram >= 1 << 20, "", "memory map: %u ranges, %u MiB of RAM", ranges, ram >> 20);
+
+    bool shared = hypercall(HYPERCALL_SHARE, (uint64_t)page, sizeof(page), 0).result == 0;
+    bool twice = hypercall(HYPERCALL_SHARE, (uint64_t)page, sizeof(page), 0).result >= 0;
+    bool unshared = hypercall(HYPERCALL_UNSHARE, (uint64_t)page, sizeof(page), 0).result == 0;
+    check(shared && !twice && unshared, "",
+          "a page shared with the host, not twice, and taken back");
+    call = hypercall(HYPERCALL_IO, UART + 5, 1, 0);
+    check(call.result == 0 && (call.rbx & 0x20), "", "the UART's status read by an I/O request");
+    hypercall(HYPERCALL_CONSOLE_WRITE, (uint64_t)text, sizeof(text) - 1, 0);
+    call = hypercall(0x7fff, 0, 0, 0);
+    check(call.result < 0, "", "an unknown number gets an error code");
 }
 
 /* Called by entry.S. */
