@@ -36,6 +36,8 @@ struct engine_operations {
     uint64_t (*user_instructions)(const struct vcpu *vcpu);
     /* The next instruction count at which the engine must consult vcpu_boundary. */
     void (*set_deadline)(struct vcpu *vcpu, uint64_t instructions);
+    /* Brings the deadline nearer by a number of instructions: time has passed without any. */
+    void (*advance)(struct vcpu *vcpu, uint64_t instructions);
     /* Guest-physical or EPT mappings changed: drop cached translations. */
     void (*flush_tlb)(struct vcpu *vcpu);
     void (*get_statistics)(const struct vcpu *vcpu, struct engine_statistics *statistics);

@@ -71,6 +71,9 @@ enum vm_state vm_get_state(struct vm *vm);
 const struct vm_stop *vm_get_stop(const struct vm *vm);
 /* Exits and totals; while running only from callbacks, else from any thread. */
 void vm_get_statistics(struct vm *vm, struct run_statistics *run, struct exit_statistics *exits);
+/* Somebody sits at the console: while the guest waits for an interrupt, simulated time then passes
+ * no faster than real time, and a guest that only input can wake is not stopped. */
+void vm_set_interactive(struct vm *vm, bool interactive);
 /* Types on the guest's serial console. Returns the bytes taken (the rest later). */
 size_t vm_console_input(struct vm *vm, const void *data, size_t size);
 

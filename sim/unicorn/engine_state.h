@@ -1,0 +1,99 @@
+/*
+ * The Unicorn engine's own state, and what its files offer each other.
+ *
+ *   engine.c     creation, running, leaving
+ *   state.c      processor state: Unicorn's copy <-> cpu_state
+ *   translate.c  translation: instruction counting, and the funnel for intercepted instructions
+ *   intercept.c  executes what comes through the funnel with the processor model
+ *   events.c     exceptions, interrupts, single-step
+ *   mmu.c        Unicorn's soft TLB filled from the model's MMU; MMIO
+ *   smc.c        self-modifying code
+ *   originals.h  the functions of the library that the engine calls or replaces
+ *
+ * Functions named like the library's (NAME_x86_64) replace them in the whole process: the dynamic
+ * linker finds the executable's definition first. They serve the engine that `unicorn_current`
+ * names, which is set while its thread is inside uc_emu_start, and pass through otherwise.
+ */
+#ifndef VTXSIM_SIM_UNICORN_ENGINE_STATE_H
+#define VTXSIM_SIM_UNICORN_ENGINE_STATE_H
+
+#include <unicorn/unicorn.h>
+
+#include "cpu/decode.h"
+#include "sim/unicorn/layout.h"
+#include "sim/vcpu.h"
+
+struct unicorn_engine {
+    uc_engine *uc;
+    void *cs;
+    struct env *env;
+    struct vcpu *vcpu;
+    struct cpu *cpu;
+    void *tcg; /* the library's TCG context, known after the first translation */
+
+    /* Instructions retired = base - budget, where the budget counts down in env->bnd_regs[0]. */
+    uint64_t instruction_base;
+    uint64_t user_instructions, user_since; /* user_since: count when CPL 3 was entered */
+    bool in_user;
+
+    bool step_after;        /* the instruction in the funnel is followed by a single-step trap */
+    bool leaving;           /* uc_emu_stop was called: cpu_exec will return */
+    bool sti_shadow;        /* the current interrupt shadow is STI's, not MOV SS's */
+
+    /* Funnel, during translation: the library reads these two bytes instead of the guest's. */
+    bool substitute;
+    uint64_t substitute_pc;
+
+    /* Inline counting, during translation of one block. */
+    int capture;            /* progress through gen_tb_start */
+    uint64_t capture_env, capture_label;
+    void *capture_context;
+    struct tcg_operation *block_size_operation;
+    uint32_t instruction_index;
+    struct translator_operations original_operations;
+
+    /* Self-modifying code. */
+    uint8_t *code_pages;    /* one byte a page of host-physical memory */
+    uint64_t code_page_count;
+    uint64_t last_code_write;
+
+    /* Early growth of the soft TLB: it is resized only when it is flushed. */
+    uint64_t fills_since_flush;
+    unsigned growth_steps;
+
+    struct engine_statistics statistics;
+};
+
+extern _Thread_local struct unicorn_engine *unicorn_current;
+
+/* The address in translated code that called the replacement function. */
+#define CALLER ((uintptr_t)__builtin_return_address(0))
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* state.c */
+enum { STATE_BASIC, STATE_ALL };
+void unicorn_pull(struct unicorn_engine *engine, int depth);
+void unicorn_push(struct unicorn_engine *engine, int depth);
+static inline uint64_t unicorn_instructions(const struct unicorn_engine *engine)
+{
+    return engine->instruction_base - engine->env->bnd_regs[0];
+}
+void unicorn_set_budget(struct unicorn_engine *engine, uint64_t until);
+void unicorn_account_ring(struct unicorn_engine *engine);
+
+/* events.c */
+_Noreturn void unicorn_resume(struct unicorn_engine *engine); /* to the loop: run on at env->eip */
+_Noreturn void unicorn_leave(struct unicorn_engine *engine);  /* to the loop, which then returns */
+/* Delivers an exception or interrupt; needs STATE_ALL pulled; resumes or leaves. */
+_Noreturn void unicorn_deliver(struct unicorn_engine *engine, const struct event *event);
+/* #PF or EPT exit of an access that the engine makes for an instruction; pulled and restartable. */
+_Noreturn void unicorn_memory_fault(struct unicorn_engine *engine, const struct mmu_fault *fault);
+/* cpu.exit is filled and STATE_BASIC pulled: settles it and returns true, or false: leave. */
+bool unicorn_settle_exit(struct unicorn_engine *engine);
+
+/* mmu.c */
+int unicorn_mmu_create(struct unicorn_engine *engine);
+void unicorn_flush_tlb(struct unicorn_engine *engine);
+
+#endif

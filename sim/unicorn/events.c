@@ -1,0 +1,235 @@
+/*
+ * Exceptions, interrupts and the ways out of translated code.
+ *
+ * The library's own exception delivery is not used: whatever raises an exception ends here, with
+ * the state of the instruction restored, and the processor model delivers it.
+ */
+#include <assert.h>
+
+#include "sim/unicorn/engine_state.h"
+#include "sim/unicorn/originals.h"
+
+#define DR6_BS (1ull << 14)
+
+/* The library executes at most this many instructions in a block (CF_COUNT_MASK is larger). */
+#define EXACT_STOP_MAX 512
+
+_Noreturn void unicorn_resume(struct unicorn_engine *engine)
+{
+    CS_FIELD(engine->cs, CS_EXCEPTION_INDEX, int32_t) = -1;
+    cpu_loop_exit_x86_64(engine->cs);
+}
+
+static void ask_to_leave(struct unicorn_engine *engine)
+{
+    engine->leaving = true;
+    uc_emu_stop(engine->uc);
+}
+
+_Noreturn void unicorn_leave(struct unicorn_engine *engine)
+{
+    ask_to_leave(engine);
+    unicorn_resume(engine);
+}
+
+bool unicorn_settle_exit(struct unicorn_engine *engine)
+{
+    return vcpu_exit(engine->vcpu) == VCPU_RESUME;
+}
+
+_Noreturn void unicorn_deliver(struct unicorn_engine *engine, const struct event *event)
+{
+    enum delivery_result result = cpu_deliver(engine->cpu, event, false);
+    if (result == DELIVERED) {
+        unicorn_push(engine, STATE_ALL);
+        unicorn_resume(engine);
+    }
+    assert(result == DELIVERY_EXIT); /* VMX non-root operation: a triple fault exits */
+    vcpu_exit(engine->vcpu);
+    unicorn_leave(engine);
+}
+
+_Noreturn void unicorn_memory_fault(struct unicorn_engine *engine, const struct mmu_fault *fault)
+{
+    unicorn_pull(engine, STATE_ALL);
+    if (fault->status == MMU_PAGE_FAULT) {
+        struct event event = {.type = EVENT_HARDWARE_EXCEPTION, .vector = VECTOR_PF,
+                              .has_error_code = true, .error_code = fault->error_code,
+                              .cr2 = fault->linear};
+        unicorn_deliver(engine, &event);
+    }
+    vmx_exit_ept(engine->cpu, fault);
+    if (unicorn_settle_exit(engine))
+        unicorn_resume(engine);
+    unicorn_leave(engine);
+}
+
+/* --- Raised by translated code and by the library's helpers -------------------------------------- */
+
+static _Noreturn void raise_exception(struct env *env, int vector, int error_code,
+                                      uintptr_t return_address)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    if (return_address)
+        cpu_restore_state_x86_64(engine->cs, return_address, true);
+    unicorn_pull(engine, STATE_ALL);
+    struct event event = {.type = EVENT_HARDWARE_EXCEPTION, .vector = (uint8_t)vector,
+                          .has_error_code = vector_has_error_code((uint8_t)vector),
+                          .error_code = (uint32_t)error_code};
+    unicorn_deliver(engine, &event);
+}
+
+EXPORT void raise_exception_x86_64(struct env *env, int vector)
+{
+    raise_exception(env, vector, 0, 0);
+}
+
+EXPORT void raise_exception_ra_x86_64(struct env *env, int vector, uintptr_t return_address)
+{
+    raise_exception(env, vector, 0, return_address);
+}
+
+EXPORT void raise_exception_err_x86_64(struct env *env, int vector, int error_code)
+{
+    raise_exception(env, vector, error_code, 0);
+}
+
+EXPORT void raise_exception_err_ra_x86_64(struct env *env, int vector, int error_code,
+                                          uintptr_t return_address)
+{
+    raise_exception(env, vector, error_code, return_address);
+}
+
+/* The opcode byte of the software interrupt at RIP, behind its prefixes. */
+static uint8_t software_interrupt_opcode(struct unicorn_engine *engine, unsigned length)
+{
+    const struct cpu_state *state = &engine->cpu->state;
+    uint8_t bytes[INSN_LENGTH_MAX];
+    struct mmu_fault fault;
+    unsigned access = ACCESS_FETCH | (cpu_cpl(engine->cpu) == 3 ? ACCESS_USER : 0);
+    if (length > sizeof bytes ||
+        mmu_read(&engine->cpu->mmu, state->seg[SEG_CS].base + state->rip, bytes, length, access,
+                 &fault))
+        return 0xcd;
+    /* INT n has its vector in the last byte; INT3 and INTO are the last byte. */
+    uint8_t last = bytes[length - 1];
+    bool one_byte = last == 0xcc || last == 0xce;
+    return one_byte && (length < 2 || bytes[length - 2] != 0xcd) ? last : 0xcd;
+}
+
+/* INT n, INT3, INTO: RIP is at the instruction, the handler returns behind it. */
+EXPORT void raise_interrupt_x86_64(struct env *env, int vector, int is_int, int error_code,
+                                   int next_eip_addend)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    unicorn_pull(engine, STATE_ALL);
+    uint8_t opcode = software_interrupt_opcode(engine, (unsigned)next_eip_addend);
+    struct event event = {
+        .type = opcode == 0xcd ? EVENT_SOFTWARE_INTERRUPT : EVENT_SOFTWARE_EXCEPTION,
+        .vector = (uint8_t)vector,
+        .instruction_length = (uint8_t)next_eip_addend};
+    unicorn_deliver(engine, &event);
+}
+
+/* An exception of an instruction that translation found out: its block ends with it, and the whole
+ * block was counted. The instruction did not retire. */
+EXPORT void helper_raise_exception_x86_64(struct env *env, int vector)
+{
+    env->bnd_regs[0] += 1;
+    raise_exception(env, vector, 0, 0);
+}
+
+EXPORT void helper_raise_interrupt_x86_64(struct env *env, int vector, int next_eip_addend)
+{
+    raise_interrupt_x86_64(env, vector, 1, 0, next_eip_addend);
+}
+
+/* INT1 (ICEBP): a privileged software exception, #DB without DR6 bits. */
+EXPORT void helper_debug_x86_64(struct env *env)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    unicorn_pull(engine, STATE_ALL);
+    struct event event = {.type = EVENT_PRIVILEGED_SOFTWARE_EXCEPTION, .vector = VECTOR_DB,
+                          .instruction_length = 1};
+    unicorn_deliver(engine, &event);
+}
+
+/* --- Single-step -------------------------------------------------------------------------------- */
+
+EXPORT void helper_single_step_x86_64(struct env *env)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    unicorn_pull(engine, STATE_ALL);
+    struct event event = {.type = EVENT_HARDWARE_EXCEPTION, .vector = VECTOR_DB, .debug = DR6_BS};
+    unicorn_deliver(engine, &event);
+}
+
+/* Behind every instruction of the funnel: it steps if TF was set before it. */
+EXPORT void helper_rechecking_single_step_x86_64(struct env *env)
+{
+    if (unicorn_current->step_after)
+        helper_single_step_x86_64(env);
+}
+
+/* --- Between blocks ----------------------------------------------------------------------------- */
+
+EXPORT void helper_sti_x86_64(struct env *env)
+{
+    if (!(env->eflags & RFLAGS_IF) && unicorn_current)
+        unicorn_current->sti_shadow = true;
+    env->eflags |= RFLAGS_IF;
+}
+
+static bool window_is_open(struct unicorn_engine *engine)
+{
+    uint64_t controls = vmcs_get(engine->cpu->vmcs, VMCS_PRIMARY_CONTROLS);
+    if (!(controls & PRIMARY_INTERRUPT_WINDOW_EXITING) || !(engine->env->eflags & RFLAGS_IF))
+        return false;
+    if (!(engine->env->hflags & HF_INHIBIT_IRQ))
+        return true;
+    /* In the shadow of STI or MOV SS: it ends with the next instruction, but a block that ends in an
+     * indirect jump would not come by here. */
+    unicorn_set_budget(engine, unicorn_instructions(engine) + 1);
+    return false;
+}
+
+/*
+ * Called by the library's main loop before each block that is not entered from another one, and
+ * whenever the budget of instructions has run out. This is where events come in.
+ */
+EXPORT bool x86_cpu_exec_interrupt_x86_64(void *cs, int request)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    if (engine->leaving)
+        return false;
+    if (!(engine->env->hflags & HF_INHIBIT_IRQ))
+        engine->sti_shadow = false;
+    unicorn_account_ring(engine);
+
+    int64_t budget = (int64_t)engine->env->bnd_regs[0];
+    bool exit = false;
+    if (window_is_open(engine)) {
+        vmx_exit_event(engine->cpu, EXIT_INTERRUPT_WINDOW);
+        exit = true;
+    } else if (budget <= 0) {
+        exit = vcpu_boundary(engine->vcpu);
+    }
+    if (exit) {
+        unicorn_pull(engine, STATE_ALL);
+        vcpu_exit(engine->vcpu);
+        ask_to_leave(engine);
+        return false;
+    }
+    budget = (int64_t)engine->env->bnd_regs[0];
+    if (budget > 0 && budget <= EXACT_STOP_MAX) {
+        CS_FIELD(cs, CS_CFLAGS_NEXT_TB, uint32_t) = (uint32_t)budget;
+        return true;
+    }
+    return false;
+}
+
+/* Nothing in the library may deliver events behind our back. */
+EXPORT void x86_cpu_do_interrupt_x86_64(void *cs)
+{
+    assert(!unicorn_current);
+}

@@ -1,0 +1,190 @@
+/*
+ * Unicorn's soft TLB, filled from the processor model's MMU.
+ *
+ * A miss in the soft TLB asks mmu_translate: the modelled TLB, then the walk of the guest's tables
+ * and EPT. A fault becomes #PF or a VM exit; an EPT violation that the handler settles (a page that
+ * appears) is translated again where it stands; one on a device gives access to the bus for this one
+ * access, so that the next one exits again.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "models/platform.h"
+#include "sim/unicorn/engine_state.h"
+#include "sim/unicorn/originals.h"
+#include "sim/vm_internal.h"
+
+/* Guest-physical addresses of devices appear to Unicorn above all host-physical memory. */
+#define MMIO_WINDOW      (1ull << 47)
+#define MMIO_WINDOW_SIZE (1ull << 46)
+
+#define PAGE_MASK 0xfffull
+
+enum { LIB_READ = 1, LIB_WRITE = 2, LIB_EXECUTE = 4 };
+/* The library's MMU modes: supervisor with SMAP, user, supervisor with SMAP off or AC set. */
+enum { MMU_INDEX_KERNEL, MMU_INDEX_USER, MMU_INDEX_KERNEL_AC };
+
+void unicorn_flush_tlb(struct unicorn_engine *engine)
+{
+    engine->fills_since_flush = 0;
+    engine->statistics.tlb_flushes++;
+    tlb_flush_x86_64(engine->cs);
+}
+
+/*
+ * The soft TLB starts small and is only resized when it is flushed. A guest that flushes rarely
+ * would keep missing, so it is flushed early a few times while it fills up quickly.
+ */
+static void grow_tlb(struct unicorn_engine *engine)
+{
+    if (engine->growth_steps >= 10 ||
+        ++engine->fills_since_flush < (512u << engine->growth_steps))
+        return;
+    engine->growth_steps++;
+    unicorn_flush_tlb(engine);
+}
+
+static bool is_canonical(uint64_t linear)
+{
+    return (uint64_t)((int64_t)(linear << 16) >> 16) == linear;
+}
+
+static unsigned access_of(int access, int mmu_idx, bool probe)
+{
+    unsigned flags = (unsigned)access;
+    if (mmu_idx == MMU_INDEX_USER)
+        flags |= ACCESS_USER;
+    if (mmu_idx == MMU_INDEX_KERNEL_AC)
+        flags |= ACCESS_AC;
+    return probe ? flags | ACCESS_PROBE : flags;
+}
+
+/* Where the block stood before a look at the state of an instruction in its middle. */
+struct block_position {
+    uint64_t eip, budget;
+    uint32_t cc_op;
+};
+
+/* Brings RIP, flags and count to the instruction at return_address. Returns the number of
+ * instructions of its block from it on. */
+static uint64_t position_at(struct unicorn_engine *engine, uintptr_t return_address,
+                            struct block_position *saved)
+{
+    struct env *env = engine->env;
+    *saved = (struct block_position){env->eip, env->bnd_regs[0], env->cc_op};
+    if (return_address)
+        cpu_restore_state_x86_64(engine->cs, return_address, true);
+    unicorn_pull(engine, STATE_BASIC);
+    return env->bnd_regs[0] - saved->budget;
+}
+
+static void position_back(struct unicorn_engine *engine, const struct block_position *saved)
+{
+    engine->env->eip = saved->eip;
+    engine->env->bnd_regs[0] = saved->budget;
+    engine->env->cc_op = saved->cc_op;
+}
+
+/*
+ * An EPT violation or misconfiguration. Returns VCPU_RESUME to translate again or VCPU_ACCESS for a
+ * device; otherwise leaves the engine. A device is accessed by the last instruction of a block only,
+ * so that simulated time is exact and an interrupt that the access raises is taken right behind it.
+ */
+static enum vcpu_action ept_exit(struct unicorn_engine *engine, const struct mmu_fault *fault,
+                                 uintptr_t return_address)
+{
+    struct vcpu *vcpu = engine->vcpu;
+    struct block_position position;
+    uint64_t rest = position_at(engine, return_address, &position);
+    bool device = vm_is_device(vcpu->vm, fault->gpa);
+    if (device && rest > 1) {
+        CS_FIELD(engine->cs, CS_CFLAGS_NEXT_TB, uint32_t) = 1;
+        unicorn_resume(engine);
+    }
+    if (device && vcpu->mmio_granted_at == unicorn_instructions(engine)) {
+        position_back(engine, &position);
+        return VCPU_ACCESS;
+    }
+    vmx_exit_ept(engine->cpu, fault);
+    enum vcpu_action action = vcpu_exit(vcpu);
+    if (action == VCPU_LEAVE) {
+        unicorn_pull(engine, STATE_ALL);
+        unicorn_leave(engine);
+    }
+    position_back(engine, &position);
+    return action;
+}
+
+EXPORT bool x86_cpu_tlb_fill_x86_64(void *cs, uint64_t linear, int size, int access, int mmu_idx,
+                                    bool probe, uintptr_t return_address)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    assert(engine);
+    engine->statistics.tlb_fills++;
+
+    if (!is_canonical(linear)) {
+        if (probe)
+            return false;
+        raise_exception_err_ra_x86_64(engine->env, VECTOR_GP, 0, return_address);
+    }
+    unsigned flags = access_of(access, mmu_idx, probe);
+    struct translation translation;
+    struct mmu_fault fault;
+    bool device = false;
+    enum mmu_status status;
+    while ((status = mmu_translate(&engine->cpu->mmu, linear, flags, &translation, &fault))) {
+        if (probe)
+            return false;
+        if (status == MMU_PAGE_FAULT) {
+            if (return_address)
+                cpu_restore_state_x86_64(cs, return_address, true);
+            unicorn_memory_fault(engine, &fault);
+        }
+        if (ept_exit(engine, &fault, return_address) == VCPU_ACCESS) {
+            device = true;
+            break;
+        }
+    }
+
+    uint64_t page = linear & ~PAGE_MASK;
+    if (device) {
+        uint64_t gpa = fault.gpa & ~PAGE_MASK & (MMIO_WINDOW_SIZE - 1);
+        tlb_set_page_x86_64(cs, page, MMIO_WINDOW + gpa, LIB_READ | LIB_WRITE, mmu_idx, 1);
+        return true;
+    }
+    if (!physmem_contains(engine->cpu->mmu.physmem, translation.hpa & ~PAGE_MASK, PAGE_MASK + 1)) {
+        /* EPT points outside of memory: nobody answers on the bus. */
+        uint64_t gpa = translation.gpa & ~PAGE_MASK & (MMIO_WINDOW_SIZE - 1);
+        tlb_set_page_x86_64(cs, page, MMIO_WINDOW + gpa, LIB_READ | LIB_WRITE, mmu_idx, 1);
+        return true;
+    }
+    int protection = (translation.readable ? LIB_READ : 0) |
+                     (translation.writable ? LIB_WRITE : 0) |
+                     (translation.executable ? LIB_EXECUTE : 0);
+    grow_tlb(engine);
+    tlb_set_page_x86_64(cs, page, translation.hpa & ~PAGE_MASK, protection, mmu_idx, 4096);
+    return true;
+}
+
+static uint64_t mmio_read(uc_engine *uc, uint64_t offset, unsigned size, void *context)
+{
+    struct unicorn_engine *engine = context;
+    return bus_mmio_read(vm_bus(engine->vcpu->vm), offset, size);
+}
+
+static void mmio_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value,
+                       void *context)
+{
+    struct unicorn_engine *engine = context;
+    bus_mmio_write(vm_bus(engine->vcpu->vm), offset, size, value);
+}
+
+int unicorn_mmu_create(struct unicorn_engine *engine)
+{
+    struct physmem *physmem = engine->cpu->mmu.physmem;
+    uc_err error = uc_mem_map_ptr(engine->uc, 0, physmem->size, UC_PROT_ALL, physmem->base);
+    if (error == UC_ERR_OK)
+        error = uc_mmio_map(engine->uc, MMIO_WINDOW, MMIO_WINDOW_SIZE, mmio_read, engine,
+                            mmio_write, engine);
+    return (int)error;
+}

@@ -1,0 +1,229 @@
+/*
+ * Translation of guest code: what is added to every block, and what is taken out.
+ *
+ * Counting. Each block begins by taking its number of instructions from the budget in
+ * env->bnd_regs[0], and leaves for the main loop, before anything has happened, when the budget does
+ * not suffice. So the count is exact at the end of every block. Where a block is left in its middle
+ * (a fault), the library restores RIP from a table made at translation; the index of the
+ * instruction travels along in that table and the rest of the block is refunded.
+ *
+ * The funnel. An instruction that VMX can intercept ends its block, and the library is given the
+ * two bytes of SYSCALL to translate in its place: that compiles to "store RIP and flags, call
+ * helper_syscall, return to the main loop", which is all that the processor model needs. The helper
+ * (intercept.c) then decodes and executes the real instruction.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "sim/unicorn/engine_state.h"
+#include "sim/unicorn/originals.h"
+
+/* Bits above the condition-code operation in the second word of a block's restore table. */
+#define INDEX_SHIFT 16
+
+#define PAGE_MASK 0xfffull
+
+/* --- Capturing what gen_tb_start makes, to add the counting behind it --------------------------- */
+
+/* Steps of gen_tb_start, an inline function of the library: load icount_decr, branch if < 0. */
+enum { CAPTURE_OFF, CAPTURE_LOAD, CAPTURE_BRANCH, CAPTURE_DONE };
+
+EXPORT void tcg_gen_op2_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    if (opcode == OP_insn_start && engine)
+        b = (b & ((1u << INDEX_SHIFT) - 1)) | (uint64_t)engine->instruction_index++ << INDEX_SHIFT;
+    ORIGINAL(tcg_gen_op2_x86_64)(tcg, opcode, a, b);
+}
+
+EXPORT void tcg_gen_op3_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    if (opcode == OP_ld_i32 && engine && engine->capture == CAPTURE_LOAD) {
+        engine->capture_context = tcg;
+        engine->capture_env = b;
+        engine->capture = CAPTURE_BRANCH;
+    }
+    ORIGINAL(tcg_gen_op3_x86_64)(tcg, opcode, a, b, c);
+}
+
+EXPORT void tcg_gen_op4_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c,
+                               uint64_t d)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    if (opcode == OP_brcond_i32 && engine && engine->capture == CAPTURE_BRANCH) {
+        engine->capture_label = d;
+        engine->capture = CAPTURE_DONE;
+    }
+    ORIGINAL(tcg_gen_op4_x86_64)(tcg, opcode, a, b, c, d);
+}
+
+static struct tcg_operation *emit(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c)
+{
+    struct tcg_operation *operation = tcg_emit_op_x86_64(tcg, opcode);
+    operation->args[0] = a;
+    operation->args[1] = b;
+    operation->args[2] = c;
+    return operation;
+}
+
+/* budget -= N; if (budget < 0) leave; where tb_stop fills in N. */
+static void emit_count(struct unicorn_engine *engine)
+{
+    void *tcg = engine->capture_context;
+    void *budget = tcg_temp_new_internal_x86_64(tcg, TCG_TYPE_I64, true);
+    void *count = tcg_temp_new_internal_x86_64(tcg, TCG_TYPE_I64, false);
+    void *zero = tcg_temp_new_internal_x86_64(tcg, TCG_TYPE_I64, false);
+    uint64_t offset = offsetof(struct env, bnd_regs);
+    uint64_t b = (uint64_t)budget, n = (uint64_t)count, z = (uint64_t)zero;
+
+    emit(tcg, OP_ld_i64, b, engine->capture_env, offset);
+    engine->block_size_operation = emit(tcg, OP_movi_i64, n, 1, 0);
+    emit(tcg, OP_sub_i64, b, b, n);
+    emit(tcg, OP_movi_i64, z, 0, 0);
+    emit(tcg, OP_brcond_i64, b, z, TCG_COND_LT)->args[3] = engine->capture_label;
+    *(uint32_t *)engine->capture_label += 1u << 16; /* the label's count of references */
+    emit(tcg, OP_st_i64, b, engine->capture_env, offset);
+
+    tcg_temp_free_internal_x86_64(tcg, budget);
+    tcg_temp_free_internal_x86_64(tcg, count);
+    tcg_temp_free_internal_x86_64(tcg, zero);
+}
+
+static void counting_tb_start(struct translator *db, void *cs)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    engine->original_operations.tb_start(db, cs);
+    assert(engine->capture == CAPTURE_DONE);
+    engine->capture = CAPTURE_OFF;
+    emit_count(engine);
+}
+
+static void counting_tb_stop(struct translator *db, void *cs)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    engine->original_operations.tb_stop(db, cs);
+    engine->block_size_operation->args[1] = (uint64_t)db->num_insns;
+    engine->statistics.blocks_translated++;
+    engine->statistics.instructions_translated += (uint64_t)db->num_insns;
+}
+
+/* The library puts RIP and the flags' state back to where a block was left; so do we the count. */
+EXPORT void restore_state_to_opc_x86_64(struct env *env, struct translation_block *tb,
+                                        uint64_t *data)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    if (!engine) {
+        ORIGINAL(restore_state_to_opc_x86_64)(env, tb, data);
+        return;
+    }
+    uint64_t clean[2] = {data[0], data[1] & ((1u << INDEX_SHIFT) - 1)};
+    ORIGINAL(restore_state_to_opc_x86_64)(env, tb, clean);
+    env->bnd_regs[0] += tb->icount - (data[1] >> INDEX_SHIFT);
+}
+
+/* --- The funnel --------------------------------------------------------------------------------- */
+
+static const uint8_t funnel_bytes[2] = {0x0f, 0x05}; /* SYSCALL */
+
+EXPORT uint32_t cpu_ldub_code_x86_64(struct env *env, uint64_t address)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    if (engine && engine->substitute && address - engine->substitute_pc < sizeof funnel_bytes)
+        return funnel_bytes[address - engine->substitute_pc];
+    return ORIGINAL(cpu_ldub_code_x86_64)(env, address);
+}
+
+struct code_reader {
+    struct env *env;
+    uint64_t pc;
+};
+
+/* Reads guest code as the library would; a fetch fault does not return. */
+static uint8_t read_code(void *context, unsigned index)
+{
+    struct code_reader *reader = context;
+    return (uint8_t)ORIGINAL(cpu_ldub_code_x86_64)(reader->env, reader->pc + index);
+}
+
+static enum code_size code_size_of(uint32_t hflags)
+{
+    return hflags & HF_CS64 ? CODE64 : hflags & HF_CS32 ? CODE32 : CODE16;
+}
+
+/* The length of the instruction if it belongs into the funnel, else 0. */
+static unsigned funneled_length(struct env *env, struct translator *db)
+{
+    struct code_reader reader = {env, db->pc_next};
+    enum code_size code = code_size_of(db->tb->flags);
+    if (!insn_first_byte_matters(read_code(&reader, 0), code))
+        return 0;
+    struct insn insn;
+    return insn_decode(&insn, code, read_code, &reader) ? insn.length : 0;
+}
+
+/*
+ * One instruction. A block ends where the next instruction might reach into the next page: a fetch
+ * fault there must find RIP at that instruction, and it does only at the start of a block.
+ */
+static void translate_insn(struct translator *db, void *cs)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    unsigned length = funneled_length(engine->env, db);
+    engine->substitute = length;
+    engine->substitute_pc = db->pc_next;
+    engine->original_operations.translate_insn(db, cs);
+    engine->substitute = false;
+    if (length) /* the block depends on all of the instruction's bytes */
+        db->pc_next = engine->substitute_pc + length;
+
+    uint64_t next = db->pc_next;
+    bool crosses = (next & ~PAGE_MASK) != ((next + INSN_LENGTH_MAX - 1) & ~PAGE_MASK);
+    if (db->is_jmp == TRANSLATOR_NEXT && (crosses || !(next & PAGE_MASK)))
+        db->is_jmp = TRANSLATOR_TOO_MANY;
+}
+
+EXPORT void translator_loop_x86_64(const struct translator_operations *operations,
+                                   struct translator *db, void *cs, struct translation_block *tb,
+                                   int max_insns)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    if (!engine) {
+        ORIGINAL(translator_loop_x86_64)(operations, db, cs, tb, max_insns);
+        return;
+    }
+    struct translator_operations ours = *operations;
+    engine->original_operations = *operations;
+    ours.tb_start = counting_tb_start;
+    ours.translate_insn = translate_insn;
+    ours.tb_stop = counting_tb_stop;
+    engine->substitute = false; /* the last translation may have ended in a fetch fault */
+    engine->capture = CAPTURE_LOAD;
+    engine->instruction_index = 0;
+    ORIGINAL(translator_loop_x86_64)(&ours, db, cs, tb, max_insns);
+}
+
+/*
+ * The library adds a check for stop requests behind every load and store, which restarts the block
+ * from its beginning when it strikes: instructions would execute twice. Requests are looked at
+ * between blocks.
+ */
+EXPORT void check_exit_request_x86_64(void *tcg)
+{
+    if (!unicorn_current)
+        ORIGINAL(check_exit_request_x86_64)(tcg);
+}
+
+EXPORT void tcg_tb_insert_x86_64(void *tcg, struct translation_block *tb)
+{
+    if (unicorn_current)
+        unicorn_current->tcg = tcg;
+    ORIGINAL(tcg_tb_insert_x86_64)(tcg, tb);
+}
+
+EXPORT void tb_flush_x86_64(void *cs)
+{
+    if (unicorn_current)
+        unicorn_current->statistics.code_cache_flushes++;
+    ORIGINAL(tb_flush_x86_64)(cs);
+}

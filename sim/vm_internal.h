@@ -1,0 +1,89 @@
+/* The virtual machine's inside, for the files of sim/ and the engines. */
+#ifndef VTXSIM_SIM_VM_INTERNAL_H
+#define VTXSIM_SIM_VM_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "cpu/profile.h"
+#include "memory/ept.h"
+#include "memory/slots.h"
+#include "models/platform.h"
+#include "sim/hypercalls.h"
+#include "sim/loaders/loader.h"
+#include "sim/vcpu.h"
+#include "sim/vm.h"
+#include "traces/writer.h"
+
+struct vm {
+    struct vm_config config;
+    struct vm_callbacks callbacks;
+    void *context; /* of the callbacks */
+
+    struct cpu_profile profile;
+    struct physmem physmem;        /* host-physical: hypervisor's structures, then guest RAM */
+    struct guest_memory memory;    /* guest-physical slots */
+    struct ept ept;
+    struct platform *platform;
+    struct vcpu vcpu;
+    struct share_table shares;   /* by hypercall */
+    struct trace_writer *trace;
+    uint64_t random_state;         /* RDRAND, seeds of the loader */
+
+    /* --ept-withdraw */
+    uint64_t withdraw_at, withdraw_state, withdrawn;
+
+    uint64_t interrupts_injected, exceptions_injected;
+    uint64_t progress_at;
+
+    /* Life cycle. lock protects state, paused and input; the rest belongs to vm_run's thread. */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    enum vm_state state;
+    bool pause_requested;
+    _Atomic bool stop_requested, interactive;
+    uint8_t input[256];
+    unsigned input_count;
+    struct vm_stop stop;
+    struct timespec started;
+    double host_seconds;
+};
+
+/* Stops the guest at the end of the exit being handled. The first reason stays. */
+void vm_set_stop(struct vm *vm, enum vm_stop_reason reason, int guest_status, const char *format,
+                 ...) __attribute__((format(printf, 4, 5)));
+
+struct bus *vm_bus(struct vm *vm);
+/* True if a device (or nothing) answers at gpa: no RAM or ROM is there. */
+bool vm_is_device(struct vm *vm, uint64_t gpa);
+/* Simulated time since power-on in nanoseconds. */
+uint64_t vm_nanoseconds(struct vm *vm);
+uint64_t vm_random(struct vm *vm);
+
+/* Maps the page of RAM or ROM at gpa in EPT. Returns 0, -EFAULT if there is none, -ENOMEM. */
+int vm_map_page(struct vm *vm, uint64_t gpa);
+/* --ept-withdraw: takes EPT entries away at random when the time has come. */
+void vm_withdraw_ept(struct vm *vm, uint64_t instructions);
+
+/* Serves what other threads ask for: pause, input, stop. Returns when the guest may go on. */
+void vm_serve_requests(struct vm *vm);
+/* True if somebody may still type on the console. */
+bool vm_has_input(struct vm *vm);
+uint64_t vm_cycles_to_nanoseconds(struct vm *vm, uint64_t cycles);
+/* Waits until a request or input arrives or, with a deadline, the time has passed. */
+void vm_wait_idle(struct vm *vm, uint64_t nanoseconds);
+
+/* Fills the VMCS of the VM handler for its guest (sim/vmcs_setup.c). */
+int vmcs_setup(struct vcpu *vcpu, char *message, size_t size);
+
+/* The handler of the exit in vcpu's VMCS (sim/exits.c). in_place: the processor still holds the
+ * guest's state. */
+bool exit_is_handled_in_place(uint32_t reason);
+enum vcpu_action exit_handle(struct vcpu *vcpu);
+/* Injects an exception at the next VM entry. */
+void vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, uint32_t error_code);
+/* Moves GUEST_RIP behind the instruction that exited. */
+void vcpu_skip_instruction(struct vcpu *vcpu);
+
+#endif
