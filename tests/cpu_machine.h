@@ -3,9 +3,13 @@
  * to put it into any mode at once, without the instructions under test.
  *
  * Memory map (guest-physical = host-physical)
- *   0x001000  PDPT for PAE paging    0x002000  PML4    0x003000  page directory (32-bit paging)
- *   0x004000  and on: page tables; linear = physical below 4 MiB
- *   0x010000  GDT    0x011000  IDT, IVT    0x012000  TSS    0x020000 and on: free
+ *   0x001000  PDPT of PAE paging      0x002000  PML4     0x003000  page directory of 32-bit paging
+ *   0x004000  page directory (PAE, IA-32e)               0x005000  two page tables of 64-bit
+ * entries 0x007000  page table of 32-bit entries               0x008000  PDPT of IA-32e paging
+ *   0x010000  GDT     0x011000  IDT, IVT     0x014000  TSS     0x020000 and on: the suites'
+ *   0x400000  EPT tables, if the suite wants EPT
+ *
+ * Linear = physical below 4 MiB.
  */
 #ifndef VTXSIM_TESTS_CPU_MACHINE_H
 #define VTXSIM_TESTS_CPU_MACHINE_H
@@ -18,6 +22,7 @@
 #include "cpu/modes.h"
 #include "cpu/msr.h"
 #include "cpu/vmx.h"
+#include "memory/ept.h"
 #include "memory/physmem.h"
 
 #define PDPT_ADDRESS   0x1000u
@@ -26,9 +31,11 @@
 #define PD_ADDRESS     0x4000u
 #define PT_ADDRESS     0x5000u /* two tables for PAE and IA-32e paging */
 #define PT32_ADDRESS   0x7000u
+#define PDPT64_ADDRESS 0x8000u
 #define GDT_ADDRESS    0x10000u
 #define IDT_ADDRESS    0x11000u
-#define TSS_ADDRESS    0x12000u
+#define TSS_ADDRESS    0x14000u
+#define GUEST_MEMORY   (4u << 20)
 #define MACHINE_MEMORY (8u << 20)
 
 struct machine {
@@ -36,6 +43,7 @@ struct machine {
     struct vmcs vmcs;
     struct cpu_profile profile;
     struct physmem physmem;
+    struct ept ept;
     uint64_t tsc, random;
     uint64_t apic_msr[0x100]; /* x2APIC registers, as plain memory */
     uint64_t apic_base, tsc_deadline, cr8;
@@ -130,12 +138,13 @@ static inline uint64_t machine_pte32(uint64_t linear)
 /* 4 MiB of identity mapping in the formats of all paging modes. */
 static inline void machine_build_tables(struct machine *machine)
 {
-    machine_store64(machine, PML4_ADDRESS, PDPT_ADDRESS | PAGE_FLAGS);
-    machine_store64(machine, PDPT_ADDRESS, PD_ADDRESS | 1); /* legal as PDPTE of PAE paging too */
+    machine_store64(machine, PML4_ADDRESS, PDPT64_ADDRESS | PAGE_FLAGS);
+    machine_store64(machine, PDPT64_ADDRESS, PD_ADDRESS | PAGE_FLAGS);
+    machine_store64(machine, PDPT_ADDRESS, PD_ADDRESS | 1);
     machine_store64(machine, PD_ADDRESS, PT_ADDRESS | PAGE_FLAGS);
     machine_store64(machine, PD_ADDRESS + 8, (PT_ADDRESS + 0x1000) | PAGE_FLAGS);
     machine_store32(machine, PD32_ADDRESS, PT32_ADDRESS | PAGE_FLAGS);
-    for (uint64_t linear = 0; linear < 4u << 20; linear += 0x1000) {
+    for (uint64_t linear = 0; linear < GUEST_MEMORY; linear += 0x1000) {
         machine_store64(machine, machine_pte64(linear), linear | PAGE_FLAGS);
         machine_store32(machine, machine_pte32(linear), (uint32_t)linear | PAGE_FLAGS);
     }
@@ -156,6 +165,8 @@ static inline void machine_init(struct machine *machine)
     cpu->callbacks = &machine_callbacks;
     cpu->machine = machine;
     cpu->vmcs = &machine->vmcs;
+    /* What the suites place by address is not handed out; EPT tables come after it. */
+    physmem_alloc_range(&machine->physmem, GUEST_MEMORY - FRAME_SIZE, FRAME_SIZE);
     machine_build_tables(machine);
     cpu_reset(cpu);
     machine->apic_base = cpu->state.apic_base;
@@ -251,6 +262,14 @@ static inline void machine_enter_vmx(struct machine *machine, uint32_t primary, 
     vmcs_set(&machine->vmcs, VMCS_PRIMARY_CONTROLS, primary | PRIMARY_SECONDARY_CONTROLS);
     vmcs_set(&machine->vmcs, VMCS_SECONDARY_CONTROLS, secondary);
     machine->cpu.non_root = true;
+}
+
+/* EPT with one 4-KByte page for each of the guest, which the suite then changes in machine->ept. */
+static inline void machine_enable_ept(struct machine *machine)
+{
+    cr_assert_eq(ept_create(&machine->ept, &machine->physmem, false), 0);
+    cr_assert_eq(ept_map_range(&machine->ept, 0, 0, GUEST_MEMORY, 12, EPT_ALL, EPT_TYPE_WB), 0);
+    mmu_set_ept(&machine->cpu.mmu, true, machine->ept.eptp, 1);
 }
 
 /* Pseudo-random numbers (xorshift64*): the same on every machine for one seed. */
