@@ -1,13 +1,12 @@
 /* Text on the serial port. */
 #include <stdarg.h>
 
-#include "demo.h"
+#include "print.h"
+#include "x86.h"
 
-#define HEADING_WIDTH  16
-#define VERDICT_COLUMN 80
+#define UART 0x3f8
 
-unsigned checks, failures;
-static unsigned column;
+unsigned print_column;
 
 static void put(char c)
 {
@@ -16,7 +15,7 @@ static void put(char c)
     while (!(in8(UART + 5) & 0x20))
         ;
     out8(UART, c);
-    column = c == '\n' ? 0 : c == '\r' ? column : column + 1;
+    print_column = c == '\n' ? 0 : c == '\r' ? print_column : print_column + 1;
 }
 
 void put_text(const char *text, uint64_t size)
@@ -55,7 +54,7 @@ static unsigned text_length(const char *text)
     return length;
 }
 
-static void print_list(const char *format, va_list list)
+void print_list(const char *format, va_list list)
 {
     for (; *format; format++) {
         if (*format != '%') {
@@ -94,37 +93,4 @@ void print(const char *format, ...)
     va_start(list, format);
     print_list(format, list);
     va_end(list);
-}
-
-static void put_line(const char *heading, const char *format, va_list list)
-{
-    put_text(heading, text_length(heading));
-    while (column < HEADING_WIDTH)
-        put(' ');
-    print_list(format, list);
-}
-
-void tell(const char *heading, const char *format, ...)
-{
-    va_list list;
-
-    va_start(list, format);
-    put_line(heading, format, list);
-    va_end(list);
-    put('\n');
-}
-
-bool check(bool ok, const char *heading, const char *format, ...)
-{
-    va_list list;
-
-    va_start(list, format);
-    put_line(heading, format, list);
-    va_end(list);
-    while (column < VERDICT_COLUMN)
-        put(' ');
-    print("%s\n", ok ? "ok" : "FAILED");
-    checks++;
-    failures += !ok;
-    return ok;
 }
