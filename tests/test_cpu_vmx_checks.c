@@ -642,6 +642,22 @@ Test(vmx_checks, unusual_guests_enter)
     machine_destroy(machine);
 }
 
+/* A 64-bit guest under a 32-bit host breaks several demands about the address-space size. */
+Test(vmx_checks, guest_in_ia32e_mode_needs_such_a_host)
+{
+    struct machine *machine = machine_create();
+    struct vmentry_report report;
+    machine_prepare(machine, GUEST_32BIT_HOST);
+    vmcs_set(&machine->vmcs, VMCS_ENTRY_CONTROLS,
+             vmcs_get(&machine->vmcs, VMCS_ENTRY_CONTROLS) | ENTRY_IA32E_MODE_GUEST);
+    cr_assert_eq(vmentry_check(&machine->cpu, &report), VMENTRY_FAILED_HOST);
+    cr_assert(find_failure(&report, VMCS_ENTRY_CONTROLS,
+                           "\"IA-32e mode guest\" requires a host in IA-32e mode"));
+    cr_assert(find_failure(&report, VMCS_ENTRY_CONTROLS,
+                           "\"IA-32e mode guest\" requires \"host address-space size\""));
+    machine_destroy(machine);
+}
+
 /* A link pointer to a VMCS with the right revision identifier; a shadow VMCS (bit 31) is none. */
 Test(vmx_checks, link_pointer_leads_to_a_vmcs)
 {
