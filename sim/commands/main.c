@@ -16,6 +16,7 @@ static const struct {
 } commands[] = {
     {"vtxsim run", command_run, "run an image or a Linux kernel under simulated VMX"},
     {"vtxsim cpus", command_cpus, "list the CPU profiles"},
+    {"vtxsim check-entry", command_check_entry, "print every reason why a VM entry fails"},
 };
 #define COMMANDS    (sizeof(commands) / sizeof(*commands))
 #define NAME_OFFSET (sizeof("vtxsim ") - 1)
@@ -35,7 +36,7 @@ static void print_usage(FILE *file)
 {
     fputs("Usage: vtxsim COMMAND [OPTION...]\n\n", file);
     for (unsigned i = 0; i < COMMANDS; i++)
-        fprintf(file, "  %-8s %s\n", commands[i].name + NAME_OFFSET, commands[i].summary);
+        fprintf(file, "  %-12s %s\n", commands[i].name + NAME_OFFSET, commands[i].summary);
     fputs("\nvtxsim COMMAND --help tells more; vtxsim --version prints the version.\n", file);
 }
 
