@@ -21,9 +21,10 @@
      1u << VECTOR_PF | 1u << VECTOR_AC)
 
 /* "Reserved bits must be set properly": as the capability MSRs allow. */
-static void check_allowed(struct vmentry_checks *checks, enum vmcs_field field)
+static void check_allowed(struct vmentry_checks *checks, enum vmcs_field field, uint32_t msr,
+                          uint32_t true_msr)
 {
-    struct vmx_allowed allowed = vmx_control_allowed(checks->cpu->profile, field);
+    struct vmx_allowed allowed = vmx_allowed_by(checks->cpu->profile, msr, true_msr);
     uint32_t value = (uint32_t)checked(checks, field);
     require(checks, !(allowed.ones & ~value), field,
             "controls that the capability MSR fixes to 1 must be 1");
@@ -63,10 +64,11 @@ static void check_execution_controls(struct vmentry_checks *checks)
 {
     uint32_t pin = checks->pin, primary = checks->primary, secondary = checks->secondary;
     checks->section = "VM-Execution Control Fields";
-    check_allowed(checks, VMCS_PIN_BASED_CONTROLS);
-    check_allowed(checks, VMCS_PRIMARY_CONTROLS);
+    check_allowed(checks, VMCS_PIN_BASED_CONTROLS, MSR_VMX_PINBASED_CTLS, MSR_VMX_TRUE_PINBASED);
+    check_allowed(checks, VMCS_PRIMARY_CONTROLS, MSR_VMX_PROCBASED_CTLS, MSR_VMX_TRUE_PROCBASED);
     if (primary & PRIMARY_SECONDARY_CONTROLS)
-        check_allowed(checks, VMCS_SECONDARY_CONTROLS);
+        check_allowed(checks, VMCS_SECONDARY_CONTROLS, MSR_VMX_PROCBASED_CTLS2,
+                      MSR_VMX_PROCBASED_CTLS2);
     uint64_t misc = vmx_capability(checks->cpu->profile, MSR_VMX_MISC);
     require(checks, checked(checks, VMCS_CR3_TARGET_COUNT) <= VMX_MISC_CR3_TARGETS(misc),
             VMCS_CR3_TARGET_COUNT, "the CR3-target count must not exceed the processor's (4)");
@@ -107,7 +109,7 @@ static void check_msr_list(struct vmentry_checks *checks, enum vmcs_field count_
 static void check_exit_controls(struct vmentry_checks *checks)
 {
     checks->section = "VM-Exit Control Fields";
-    check_allowed(checks, VMCS_EXIT_CONTROLS);
+    check_allowed(checks, VMCS_EXIT_CONTROLS, MSR_VMX_EXIT_CTLS, MSR_VMX_TRUE_EXIT);
     require(checks,
             implies(checks->exit & EXIT_SAVE_PREEMPTION_TIMER, checks->pin & PIN_PREEMPTION_TIMER),
             VMCS_EXIT_CONTROLS,
@@ -186,7 +188,7 @@ static void check_injection(struct vmentry_checks *checks)
 static void check_entry_controls(struct vmentry_checks *checks)
 {
     checks->section = "VM-Entry Control Fields";
-    check_allowed(checks, VMCS_ENTRY_CONTROLS);
+    check_allowed(checks, VMCS_ENTRY_CONTROLS, MSR_VMX_ENTRY_CTLS, MSR_VMX_TRUE_ENTRY);
     check_injection(checks);
     check_msr_list(checks, VMCS_ENTRY_MSR_LOAD_COUNT, VMCS_ENTRY_MSR_LOAD_ADDRESS);
     require(checks, !(checks->entry & ENTRY_TO_SMM), VMCS_ENTRY_CONTROLS,

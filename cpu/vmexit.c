@@ -399,7 +399,7 @@ bool vmexit_load_host_state(struct cpu *cpu)
     cpu->non_root = false;
     cpu->changed |= ALL_STATE_CHANGED;
 
-    mmu_set_ept(&cpu->mmu, false, 0, 0);
+    mmu_set_ept(&cpu->mmu, false, cpu->mmu.eptp, 0); /* the next entry uses the same, most likely */
     if (!load_host_pdptes(cpu))
         return vmx_abort(cpu, ABORT_HOST_PDPTES);
     vmx_load_paging(cpu, !vpid);

@@ -103,10 +103,7 @@ struct vmx_allowed vmx_control_allowed(const struct cpu_profile *profile, enum v
         group++;
         assert(group < groups + GROUP_COUNT);
     }
-    bool use_true =
-        group->true_msr && vmx_capability(profile, MSR_VMX_BASIC) & VMX_BASIC_TRUE_CONTROLS;
-    uint64_t value = vmx_capability(profile, use_true ? group->true_msr : group->msr);
-    return (struct vmx_allowed){(uint32_t)value, (uint32_t)(value >> 32)};
+    return vmx_allowed_by(profile, group->msr, group->true_msr ? group->true_msr : group->msr);
 }
 
 uint32_t vmx_control_adjust(const struct cpu_profile *profile, enum vmcs_field field,

@@ -12,24 +12,24 @@
 #include "cpu/vmcs.h"
 #include "cpu/vmx_controls.h"
 
-#define VMX_BASIC_REVISION(basic)   ((uint32_t)((basic)&0x7fffffffu))
-#define VMX_BASIC_TRUE_CONTROLS     (1ull << 55)
-#define VMX_BASIC_ANY_ERROR_CODE    (1ull << 56) /* injection: error code or none, any vector */
-#define VMX_MISC_TIMER_RATE(misc)   ((unsigned)((misc)&0x1fu)) /* TSC bit that drives the timer */
-#define VMX_MISC_STORES_LMA         (1ull << 5)
-#define VMX_MISC_ACTIVITY_STATES    (7ull << 6) /* HLT, shutdown, wait-for-SIPI */
-#define VMX_MISC_CR3_TARGETS(misc)  ((unsigned)((misc) >> 16 & 0x1ffu))
-#define VMX_MISC_VMWRITE_ANY        (1ull << 29)
-#define VMX_MISC_ZERO_LENGTH        (1ull << 30) /* injection with instruction length 0 */
-#define VMX_EPT_EXECUTE_ONLY        (1ull << 0)
-#define VMX_EPT_4_LEVELS            (1ull << 6)
-#define VMX_EPT_5_LEVELS            (1ull << 7)
-#define VMX_EPT_UNCACHEABLE         (1ull << 8)
-#define VMX_EPT_WRITE_BACK          (1ull << 14)
-#define VMX_EPT_2M                  (1ull << 16)
-#define VMX_EPT_1G                  (1ull << 17)
-#define VMX_EPT_INVEPT              (1ull << 20)
-#define VMX_EPT_ACCESSED_DIRTY      (1ull << 21)
+#define VMX_BASIC_REVISION(basic)  ((uint32_t)((basic)&0x7fffffffu))
+#define VMX_BASIC_TRUE_CONTROLS    (1ull << 55)
+#define VMX_BASIC_ANY_ERROR_CODE   (1ull << 56) /* injection: error code or none, any vector */
+#define VMX_MISC_TIMER_RATE(misc)  ((unsigned)((misc)&0x1fu)) /* TSC bit that drives the timer */
+#define VMX_MISC_STORES_LMA        (1ull << 5)
+#define VMX_MISC_ACTIVITY_STATES   (7ull << 6) /* HLT, shutdown, wait-for-SIPI */
+#define VMX_MISC_CR3_TARGETS(misc) ((unsigned)((misc) >> 16 & 0x1ffu))
+#define VMX_MISC_VMWRITE_ANY       (1ull << 29)
+#define VMX_MISC_ZERO_LENGTH       (1ull << 30) /* injection with instruction length 0 */
+#define VMX_EPT_EXECUTE_ONLY       (1ull << 0)
+#define VMX_EPT_4_LEVELS           (1ull << 6)
+#define VMX_EPT_5_LEVELS           (1ull << 7)
+#define VMX_EPT_UNCACHEABLE        (1ull << 8)
+#define VMX_EPT_WRITE_BACK         (1ull << 14)
+#define VMX_EPT_2M                 (1ull << 16)
+#define VMX_EPT_1G                 (1ull << 17)
+#define VMX_EPT_INVEPT             (1ull << 20)
+#define VMX_EPT_ACCESSED_DIRTY     (1ull << 21)
 
 /* One of the VMX capability MSRs, 0x480 to 0x491. */
 static inline uint64_t vmx_capability(const struct cpu_profile *profile, uint32_t msr)
@@ -44,6 +44,15 @@ void vmx_capabilities_restrict(struct cpu_profile *profile);
 struct vmx_allowed {
     uint32_t ones, may;
 };
+
+/* The allowed settings by two MSRs: true_msr counts where the processor has the TRUE MSRs. */
+static inline struct vmx_allowed vmx_allowed_by(const struct cpu_profile *profile, uint32_t msr,
+                                                uint32_t true_msr)
+{
+    bool use_true = vmx_capability(profile, MSR_VMX_BASIC) & VMX_BASIC_TRUE_CONTROLS;
+    uint64_t value = vmx_capability(profile, use_true ? true_msr : msr);
+    return (struct vmx_allowed){(uint32_t)value, (uint32_t)(value >> 32)};
+}
 
 /*
  * The allowed settings of VMCS_PIN_BASED_CONTROLS, _PRIMARY_CONTROLS, _SECONDARY_CONTROLS,
