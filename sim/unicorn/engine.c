@@ -46,6 +46,20 @@ EXPORT int gettimeofday(struct timeval *restrict time, void *restrict zone)
     return 0;
 }
 
+/* The library keeps flags in env->eflags outside its main loop. The engine does not: what it pushes
+ * is already the form for inside. */
+EXPORT void x86_cpu_exec_enter_x86_64(void *cs)
+{
+    if (!unicorn_current)
+        ORIGINAL(x86_cpu_exec_enter_x86_64)(cs);
+}
+
+EXPORT void x86_cpu_exec_exit_x86_64(void *cs)
+{
+    if (!unicorn_current)
+        ORIGINAL(x86_cpu_exec_exit_x86_64)(cs);
+}
+
 static void engine_destroy(struct vcpu *vcpu)
 {
     struct unicorn_engine *engine = vcpu->engine;

@@ -38,6 +38,8 @@ void helper_lldt_x86_64(struct env *env, int selector);
 void helper_ltr_x86_64(struct env *env, int selector);
 
 /* Replaced. */
+void x86_cpu_exec_enter_x86_64(void *cs);
+void x86_cpu_exec_exit_x86_64(void *cs);
 void qemu_init_vcpu_x86_64(void *cs);
 bool x86_cpu_tlb_fill_x86_64(void *cs, uint64_t linear, int size, int access, int mmu_idx,
                              bool probe, uintptr_t return_address);

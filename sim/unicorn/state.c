@@ -15,6 +15,8 @@
 /* VMX access rights are the descriptor's bits 55:40 without limit[19:16], which stand at 11:8. */
 #define AR_DESCRIPTOR_BITS 0xf0ffu
 
+#define TSS_BUSY 2u
+
 _Static_assert(SEG_ES == 0 && SEG_GS == 5, "env.segs has the order of enum segment_register");
 
 static void pull_segment(struct segment *to, const struct env_segment *from, bool system)
@@ -85,6 +87,8 @@ void unicorn_pull(struct unicorn_engine *engine, int depth)
             pull_segment(&state->seg[i], &env->segs[i], false);
     pull_segment(&state->seg[SEG_LDTR], &env->ldt, true);
     pull_segment(&state->seg[SEG_TR], &env->tr, true);
+    /* LTR makes a TSS busy; the library does so in memory only. */
+    state->seg[SEG_TR].access_rights |= TSS_BUSY;
     state->gdtr = (struct descriptor_table){env->gdt.base, (uint16_t)env->gdt.limit};
     state->idtr = (struct descriptor_table){env->idt.base, (uint16_t)env->idt.limit};
     state->kernel_gs_base = ENV_FIELD(env, ENV_KERNEL_GS_BASE, uint64_t);
