@@ -40,4 +40,14 @@ void ept_format_init(struct ept_format *format, uint64_t eptp, unsigned maxphyad
     format->plain = EPT_READ | (format->accessed_dirty ? EPT_ACCESSED : 0);
     for (unsigned level = 2; level <= EPT_LEVELS_MAX; level++)
         format->plain_mask[level] = format->plain | format->reserved_table[level] | EPT_LARGE;
+    format->page_plain[4] = format->plain; /* the masks stay 0: no page at levels 4 and 5 */
+    format->page_plain[5] = format->plain;
+    for (unsigned level = 1; level <= 3; level++) {
+        uint64_t large = level > 1 ? EPT_LARGE : 0;
+        format->page_plain[level] = format->plain | large | EPT_TYPE_WB << EPT_TYPE_SHIFT;
+        format->page_mask[level] =
+            format->plain | large | EPT_TYPE_MASK | format->reserved_page[level];
+    }
+    if (!page_1g)
+        format->page_mask[3] = 0;
 }

@@ -27,6 +27,8 @@ struct ept_format {
     /* An entry with (entry & plain_mask[level]) == plain references a table and asks for nothing:
      * readable, well-formed, accessed flag set or not in use. Never so at level 1. */
     uint64_t plain, plain_mask[EPT_LEVELS_MAX + 1];
+    /* Likewise a page: memory type WB, well-formed, accessed. */
+    uint64_t page_plain[EPT_LEVELS_MAX + 1], page_mask[EPT_LEVELS_MAX + 1];
     uint64_t reserved_table[EPT_LEVELS_MAX + 1]; /* in an entry that references a table */
     uint64_t reserved_page[EPT_LEVELS_MAX + 1];  /* in an entry that maps a page */
 };

@@ -39,6 +39,24 @@ static void format_32bit(struct paging_format *format, const struct paging_regis
     format->reserved_large[2] = bits(21, width - 19);
 }
 
+/* See struct paging_format. No entry matches where the mask stays 0. */
+static void format_plain(struct paging_format *format)
+{
+    const uint64_t plain = PTE_PRESENT | PTE_ACCESSED;
+
+    for (unsigned level = 1; level <= PAGING_LEVELS; level++) {
+        uint64_t mask = plain | format->reserved[level];
+        uint64_t large = level > 1 ? PTE_LARGE : 0;
+
+        format->table_plain[level] = plain;
+        format->page_plain[level] = plain | large;
+        if (level > 1)
+            format->table_mask[level] = mask | PTE_LARGE;
+        if (level == 1 || format->large_allowed[level])
+            format->page_mask[level] = mask | large | format->reserved_large[level];
+    }
+}
+
 /* SDM "PAE Paging" and "4-Level Paging and 5-Level Paging": entries of 8 bytes. */
 static void format_64bit(struct paging_format *format, const struct paging_registers *regs,
                          unsigned maxphyaddr, bool page_1g_supported)
@@ -64,6 +82,7 @@ static void format_64bit(struct paging_format *format, const struct paging_regis
         format->reserved[3] |= PTE_LARGE;
     format->reserved[4] |= PTE_LARGE;
     format->reserved[5] |= PTE_LARGE;
+    format_plain(format);
 }
 
 void paging_format_init(struct paging_format *format, const struct paging_registers *regs,

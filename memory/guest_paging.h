@@ -60,6 +60,10 @@ struct paging_format {
     bool large_allowed[PAGING_LEVELS + 1];      /* bit 7 makes an entry of this level map a page */
     uint64_t reserved[PAGING_LEVELS + 1];       /* in every entry of the level */
     uint64_t reserved_large[PAGING_LEVELS + 1]; /* in an entry that maps a large page, besides */
+    /* Entries of 8 bytes: one with (entry & mask) == plain is well-formed, accessed, and references
+     * a table or maps a page. */
+    uint64_t table_mask[PAGING_LEVELS + 1], table_plain[PAGING_LEVELS + 1];
+    uint64_t page_mask[PAGING_LEVELS + 1], page_plain[PAGING_LEVELS + 1];
 };
 
 struct paging_registers;

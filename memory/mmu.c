@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#define likely(condition) __builtin_expect(!!(condition), 1)
+#define likely(condition)   __builtin_expect(!!(condition), 1)
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
 
 #define CR0_TRANSLATION (PAGING_CR0_PG | PAGING_CR0_WP)
 #define CR4_TRANSLATION                                                                      \
@@ -82,10 +83,10 @@ static inline void notice_capabilities(struct mmu *mmu)
 {
     const struct mmu_derived *derived = &mmu->derived;
 
-    if (derived->maxphyaddr != mmu->maxphyaddr ||
-        derived->execute_only_supported != mmu->execute_only_supported ||
-        derived->ept_1g_supported != mmu->ept_1g_supported ||
-        derived->page_1g_supported != mmu->page_1g_supported)
+    if (unlikely((derived->maxphyaddr ^ mmu->maxphyaddr) |
+                 (derived->execute_only_supported ^ mmu->execute_only_supported) |
+                 (derived->ept_1g_supported ^ mmu->ept_1g_supported) |
+                 (derived->page_1g_supported ^ mmu->page_1g_supported)))
         mmu_derive(mmu);
 }
 
@@ -201,21 +202,23 @@ static void count_fault(struct mmu *mmu, enum mmu_status status)
 static void remember(struct mmu *mmu, uint64_t linear, const struct walk_result *result)
 {
     uint64_t page_mask = UINT64_MAX << result->shift;
+    struct tlb_entry *entry =
+        tlb_claim(&mmu->tlb, result->shift == 30 ? TLB_1G : TLB_PAGES, linear, result->shift);
 
-    const struct tlb_entry *entry =
-        tlb_insert(&mmu->tlb, result->shift == 30 ? TLB_1G : TLB_PAGES,
-                   &(struct tlb_entry){.page = (linear & page_mask) | mmu->derived.pcid,
-                                       .mask = tlb_page_mask(result->shift, result->global),
-                                       .context = mmu->derived.tlb_context,
-                                       .hpa = result->hpa & page_mask,
-                                       .gpa = result->gpa & page_mask,
-                                       .root = result->root,
-                                       .rights = result->rights,
-                                       .shift = result->shift,
-                                       .guest_shift = result->guest_shift,
-                                       .mode = (uint8_t)mmu->derived.paging.mode});
-    if (entry)
-        tlb_remember_hint(&mmu->tlb, linear, entry);
+    if (!entry)
+        return;
+    entry->page = (linear & page_mask) | mmu->derived.pcid;
+    entry->mask = tlb_page_mask(result->shift, result->global);
+    entry->context = mmu->derived.tlb_context;
+    entry->hpa = result->hpa & page_mask;
+    entry->gpa = result->gpa & page_mask;
+    entry->root = result->root;
+    entry->rights = result->rights;
+    entry->shift = result->shift;
+    entry->guest_shift = result->guest_shift;
+    entry->mode = (uint8_t)mmu->derived.paging.mode;
+    mmu->tlb.fractured |= result->guest_shift > result->shift;
+    tlb_remember_hint(&mmu->tlb, linear, entry);
 }
 
 /*
@@ -230,6 +233,12 @@ static enum mmu_status walk_and_remember(struct mmu *mmu, uint64_t linear, unsig
     enum mmu_status status;
 
     mmu->stats.walks++;
+    if (likely(mmu_walk_plain(mmu, linear, access, &result))) {
+        count_references(mmu, &result);
+        remember(mmu, linear, &result);
+        translation_from_walk(mmu, out, &result, access);
+        return MMU_OK;
+    }
     status = mmu_walk(mmu, linear, access, WALK_USE_CACHES | WALK_SET_FLAGS | WALK_FILL, mmu->log,
                       &result, fault);
     count_references(mmu, &result);
@@ -297,19 +306,8 @@ static enum mmu_status translate_guest_physical(struct mmu *mmu, uint64_t gpa, u
     }
 
     uint64_t page_mask = UINT64_MAX << result.shift;
-    entry = tlb_insert(&mmu->tlb, TLB_GUEST_PHYSICAL,
-                       &(struct tlb_entry){.page = gpa & page_mask,
-                                           .mask = tlb_page_mask(result.shift, true),
-                                           .context = context,
-                                           .hpa = result.hpa & page_mask,
-                                           .gpa = gpa & page_mask,
-                                           .root = mmu->eptp,
-                                           .rights = result.rights & RIGHT_EPT_ALL,
-                                           .shift = result.shift,
-                                           .guest_shift = result.shift,
-                                           .mode = PAGING_NONE});
-    if (entry)
-        tlb_remember_hint(&mmu->tlb, gpa, entry);
+    fill_guest_physical(mmu, gpa & page_mask, result.hpa & page_mask, result.shift,
+                        result.rights & RIGHT_EPT_ALL);
     translation_fill(out, result.hpa, result.gpa, result.shift, result.rights >> RIGHT_EPT_SHIFT,
                      false);
     return MMU_OK;

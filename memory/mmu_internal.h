@@ -24,6 +24,129 @@ struct walk_result {
     unsigned guest_references, ept_references; /* likewise */
 };
 
+/* The guest tables that a walk has come through, to be remembered if it succeeds. */
+struct walk_memo {
+    unsigned count;
+    struct walk_memo_table {
+        uint64_t gpa, hpa; /* of the table */
+        uint8_t rights; /* RIGHT_*: of the guest's entries above it, of EPT to the table itself */
+        uint8_t ept_shift; /* of the EPT page that holds it; 0: no EPT walk has been made for it */
+        uint8_t above;     /* level of the entry that references it; 0: it is the root */
+    } table[PAGING_LEVELS];
+};
+
+static inline void memo_add(struct walk_memo *memo, uint64_t gpa, uint64_t hpa, unsigned rights,
+                            unsigned ept_shift, unsigned above)
+{
+    struct walk_memo_table *table = &memo->table[memo->count++];
+
+    table->gpa = gpa;
+    table->hpa = hpa;
+    table->rights = (uint8_t)rights;
+    table->ept_shift = (uint8_t)ept_shift;
+    table->above = (uint8_t)above;
+}
+
+/* The paging-structure cache of the entries of a level (2 to 5). */
+static inline enum tlb_array_id structure_array(unsigned level)
+{
+    return TLB_PDE + (level - 2);
+}
+
+static inline void fill_guest_physical(struct mmu *mmu, uint64_t gpa, uint64_t hpa, unsigned shift,
+                                       unsigned rights)
+{
+    struct tlb_entry *entry = tlb_claim(&mmu->tlb, TLB_GUEST_PHYSICAL, gpa, shift);
+
+    if (!entry)
+        return;
+    entry->page = gpa;
+    entry->mask = UINT64_MAX << shift;
+    entry->context = tlb_context_guest_physical(mmu->eptp);
+    entry->hpa = hpa;
+    entry->gpa = gpa;
+    entry->root = mmu->eptp;
+    entry->rights = (uint8_t)rights;
+    entry->shift = (uint8_t)shift;
+    entry->guest_shift = (uint8_t)shift;
+    entry->mode = PAGING_NONE;
+}
+
+static inline void fill_structure(struct mmu *mmu, uint64_t linear, uint64_t root,
+                                  const struct walk_memo_table *table)
+{
+    const struct mmu_derived *derived = &mmu->derived;
+    unsigned shift = derived->paging.shift[table->above];
+    struct tlb_entry *entry = tlb_claim(&mmu->tlb, structure_array(table->above), linear, shift);
+
+    if (!entry)
+        return;
+    entry->page = (linear & (UINT64_MAX << shift)) | derived->pcid;
+    entry->mask = tlb_page_mask(shift, false);
+    entry->context = derived->tlb_context;
+    entry->hpa = table->hpa;
+    entry->gpa = table->gpa;
+    entry->root = root;
+    entry->rights = table->rights;
+    entry->shift = (uint8_t)shift;
+    entry->guest_shift = (uint8_t)shift;
+    entry->mode = (uint8_t)derived->paging.mode;
+}
+
+/* Several guest tables may lie in one large EPT page. */
+static inline bool memo_is_duplicate(const struct walk_memo *memo, unsigned n)
+{
+    const struct walk_memo_table *table = &memo->table[n];
+
+    for (unsigned i = 0; table->ept_shift > FRAME_SHIFT && i < n; i++) {
+        if (memo->table[i].ept_shift != 0 &&
+            (memo->table[i].gpa ^ table->gpa) >> table->ept_shift == 0)
+            return true;
+    }
+    return false;
+}
+
+static inline __attribute__((always_inline)) void
+memo_commit(struct mmu *mmu, uint64_t linear, uint64_t root, const struct walk_memo *memo)
+{
+    for (unsigned i = 0; i < memo->count; i++) {
+        const struct walk_memo_table *table = &memo->table[i];
+        if (table->ept_shift != 0 && !memo_is_duplicate(memo, i)) {
+            uint64_t page_mask = UINT64_MAX << table->ept_shift;
+            fill_guest_physical(mmu, table->gpa & page_mask, table->hpa & page_mask,
+                                table->ept_shift, table->rights & RIGHT_EPT_ALL);
+        }
+        if (table->above != 0)
+            fill_structure(mmu, linear, root, table);
+    }
+}
+
+/* A walk from the caches' best entry may begin at a lower level: NULL if it has to begin at the
+ * root. *level: of the table that the entry leads to. */
+static inline __attribute__((always_inline)) const struct tlb_entry *
+structure_lookup(struct mmu *mmu, uint64_t linear, unsigned *level)
+{
+    for (unsigned above = 2; above <= mmu->derived.paging.top_level; above++) {
+        enum tlb_array_id id = structure_array(above);
+        if (mmu->tlb.array[id].sizes == 0)
+            continue;
+        const struct tlb_entry *entry = tlb_lookup(
+            &mmu->tlb, id, (linear & ~0xfffull) | mmu->derived.pcid, mmu->derived.tlb_context);
+        if (entry) {
+            *level = above - 1;
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+/*
+ * The walk where every entry is as walks mostly find it: present, well-formed, readable, accessed,
+ * nothing to set, nothing denied, nobody looking. Returns false, having changed nothing, where
+ * something is different: mmu_walk then starts afresh. Uses and fills the caches.
+ */
+bool mmu_walk_plain(struct mmu *mmu, uint64_t linear, unsigned access, struct walk_result *result);
+
 /* Walks for a linear address; paging is on. Changes no statistics. */
 enum mmu_status mmu_walk(struct mmu *mmu, uint64_t linear, unsigned access, unsigned how,
                          struct walk_log *log, struct walk_result *result, struct mmu_fault *fault);

@@ -28,18 +28,11 @@
 
 /* A table that the guest's walk has reached. */
 struct guest_table {
-    uint64_t gpa;    /* of its first byte */
-    uint64_t hpa;    /* likewise, if known */
-    uint64_t rights; /* EPT_* */
+    uint64_t gpa;       /* of its first byte */
+    uint64_t hpa;       /* likewise, if known */
+    uint64_t rights;    /* EPT_* */
+    unsigned ept_shift; /* of the EPT page that holds it; 0 if that was not looked for in memory */
     bool hpa_known;
-};
-
-/* What a walk will remember if it succeeds. */
-struct walk_memo {
-    unsigned tables, structures;
-    struct tlb_entry guest_physical[PAGING_LEVELS];
-    struct tlb_entry structure[PAGING_LEVELS];
-    uint8_t structure_array[PAGING_LEVELS];
 };
 
 struct walk {
@@ -108,31 +101,6 @@ static cold enum mmu_status raise_ept(struct mmu_fault *fault, enum ept_walk_sta
 
 /* ---- Access to guest paging structures ------------------------------------------------------ */
 
-/* The guest's tables are 4-KByte pages, which may be part of larger EPT pages. */
-static void memo_guest_physical(struct walk *walk, uint64_t gpa, const struct ept_walk *ept,
-                                uint64_t rights)
-{
-    struct walk_memo *memo = &walk->memo;
-    uint64_t page = gpa & (UINT64_MAX << ept->page_shift);
-
-    for (unsigned i = 0; i < memo->tables; i++) {
-        if (memo->guest_physical[i].page == page)
-            return;
-    }
-    memo->guest_physical[memo->tables++] = (struct tlb_entry){
-        .page = page,
-        .mask = tlb_page_mask(ept->page_shift, true),
-        .context = tlb_context_guest_physical(walk->mmu->eptp),
-        .hpa = ept->page,
-        .gpa = page,
-        .root = walk->mmu->eptp,
-        .rights = (uint8_t)(rights << RIGHT_EPT_SHIFT),
-        .shift = (uint8_t)ept->page_shift,
-        .guest_shift = (uint8_t)ept->page_shift,
-        .mode = PAGING_NONE,
-    };
-}
-
 /*
  * Finds the host-physical address of the table that holds the entry at entry_gpa. SDM "Accessed
  * and Dirty Flags for EPT": while these are enabled, accesses to guest paging-structure entries
@@ -146,6 +114,7 @@ static always_inline enum mmu_status table_translate(struct walk *walk, struct g
     const struct ept_format *format = &mmu->derived.ept;
     struct ept_walk ept;
 
+    table->ept_shift = 0;
     if (!ept_enabled) {
         table->hpa = table->gpa;
         table->rights = EPT_ALL;
@@ -178,8 +147,7 @@ static always_inline enum mmu_status table_translate(struct walk *walk, struct g
         physmem_entry_set(mmu->physmem, ept.leaf_hpa, EPT_DIRTY);
     table->hpa = ept.page | (table->gpa & ((1ull << ept.page_shift) - 1));
     table->rights = ept.rights;
-    if (walk->how & WALK_FILL)
-        memo_guest_physical(walk, entry_gpa, &ept, table->rights);
+    table->ept_shift = ept.page_shift;
     return MMU_OK;
 }
 
@@ -213,72 +181,17 @@ static cold enum mmu_status guest_entry_set(struct walk *walk, const struct gues
     return MMU_OK;
 }
 
-/* ---- Paging-structure caches ---------------------------------------------------------------- */
-
-/* The paging-structure cache of each level's entries. */
-static const uint8_t structure_array[PAGING_LEVELS + 1] = {
-    [2] = TLB_PDE, [3] = TLB_PDPTE, [4] = TLB_PML4E, [5] = TLB_PML5E};
-
-/* The lowest level of which the entry is cached decides where the walk begins. */
-static always_inline const struct tlb_entry *structure_lookup(struct walk *walk, unsigned *level)
+/* A walk that did not believe the caches replaces what they hold. */
+static void drop_guest_physical(struct mmu *mmu, const struct walk_memo *memo)
 {
-    struct mmu *mmu = walk->mmu;
-    uint64_t key = tlb_key(mmu, walk->linear);
+    uint64_t context = tlb_context_guest_physical(mmu->eptp);
 
-    for (unsigned above = 2; above <= mmu->derived.paging.top_level; above++) {
-        unsigned id = structure_array[above];
-        if (mmu->tlb.array[id].sizes == 0)
-            continue;
-        const struct tlb_entry *entry = tlb_lookup(&mmu->tlb, id, key, mmu->derived.tlb_context);
-        if (entry) {
-            *level = above - 1;
-            return entry;
-        }
+    for (unsigned i = 0; i < memo->count; i++) {
+        struct tlb_entry *entry =
+            tlb_lookup(&mmu->tlb, TLB_GUEST_PHYSICAL, memo->table[i].gpa, context);
+        if (entry)
+            tlb_drop(&mmu->tlb, entry);
     }
-    return NULL;
-}
-
-/* The entry at `above` leads to this table; rights: what the guest's entries so far allow. */
-static always_inline void memo_structure(struct walk *walk, unsigned above, uint64_t root,
-                                         const struct guest_table *table, unsigned rights)
-{
-    struct mmu *mmu = walk->mmu;
-    unsigned shift = mmu->derived.paging.shift[above];
-    unsigned i = walk->memo.structures++;
-
-    walk->memo.structure_array[i] = structure_array[above];
-    walk->memo.structure[i] = (struct tlb_entry){
-        .page = (walk->linear & (UINT64_MAX << shift)) | mmu->derived.pcid,
-        .mask = tlb_page_mask(shift, false),
-        .context = mmu->derived.tlb_context,
-        .hpa = table->hpa,
-        .gpa = table->gpa,
-        .root = root,
-        .rights = (uint8_t)(rights | table->rights << RIGHT_EPT_SHIFT),
-        .shift = (uint8_t)shift,
-        .guest_shift = (uint8_t)shift,
-        .mode = (uint8_t)mmu->derived.paging.mode,
-    };
-}
-
-static always_inline void memo_commit(struct walk *walk)
-{
-    struct tlb *tlb = &walk->mmu->tlb;
-    const struct walk_memo *memo = &walk->memo;
-
-    for (unsigned i = 0; i < memo->tables; i++) {
-        const struct tlb_entry *entry = &memo->guest_physical[i];
-        /* A walk that did not believe the caches replaces what they hold. */
-        if (tlb->array[TLB_GUEST_PHYSICAL].sizes != 0) {
-            struct tlb_entry *old =
-                tlb_lookup(tlb, TLB_GUEST_PHYSICAL, entry->page, entry->context);
-            if (old)
-                tlb_drop(tlb, old);
-        }
-        tlb_insert(tlb, TLB_GUEST_PHYSICAL, entry);
-    }
-    for (unsigned i = 0; i < memo->structures; i++)
-        tlb_insert(tlb, memo->structure_array[i], &memo->structure[i]);
 }
 
 /* ---- The walk ------------------------------------------------------------------------------- */
@@ -388,11 +301,13 @@ static always_inline enum mmu_status walk_linear(struct walk *walk, const bool e
     table.gpa = root & PTE_ADDRESS;
     walk->result->root = root;
     if (walk->how & WALK_USE_CACHES) {
-        const struct tlb_entry *cached = structure_lookup(walk, &level);
+        const struct tlb_entry *cached = structure_lookup(mmu, walk->linear, &level);
         if (cached) {
             walk->result->used_cache = true;
-            table = (struct guest_table){cached->gpa, cached->hpa,
-                                         cached->rights >> RIGHT_EPT_SHIFT, true};
+            table = (struct guest_table){.gpa = cached->gpa,
+                                         .hpa = cached->hpa,
+                                         .rights = cached->rights >> RIGHT_EPT_SHIFT,
+                                         .hpa_known = true};
             rights.all = (uint64_t)cached->rights << 1;
             rights.any = cached->rights & RIGHT_NO_EXECUTE ? PTE_NX : 0;
         }
@@ -404,8 +319,10 @@ static always_inline enum mmu_status walk_linear(struct walk *walk, const bool e
             status = table_translate(walk, &table, table.gpa | offset, level, ept_enabled);
             if (unlikely(status != MMU_OK))
                 return status;
-            if (!first && walk->how & WALK_FILL)
-                memo_structure(walk, level + 1, root, &table, guest_rights_bits(&rights));
+            if (walk->how & WALK_FILL)
+                memo_add(&walk->memo, table.gpa, table.hpa,
+                         guest_rights_bits(&rights) | (unsigned)table.rights << RIGHT_EPT_SHIFT,
+                         table.ept_shift, first ? 0 : level + 1);
         }
         entry = guest_entry_read(mmu->physmem, table.hpa + offset, wide);
         walk->result->guest_references++;
@@ -442,8 +359,10 @@ static always_inline enum mmu_status walk_linear(struct walk *walk, const bool e
     walk->result->gpa = paging_page_address(paging, entry, level) |
                         (walk->linear & ((1ull << paging->shift[level]) - 1));
     status = walk_finish(walk, guest_bits, ept_enabled);
-    if (likely(status == MMU_OK) && walk->how & WALK_FILL)
-        memo_commit(walk);
+    if (likely(status == MMU_OK) && walk->how & WALK_FILL) {
+        drop_guest_physical(mmu, &walk->memo);
+        memo_commit(mmu, walk->linear, root, &walk->memo);
+    }
     return status;
 }
 
@@ -460,8 +379,7 @@ enum mmu_status mmu_walk(struct mmu *mmu, uint64_t linear, unsigned access, unsi
     walk.log = log;
     walk.result = result;
     walk.fault = fault;
-    walk.memo.tables = 0;
-    walk.memo.structures = 0;
+    walk.memo.count = 0;
     if (log)
         log->count = 0;
     result->used_cache = false;

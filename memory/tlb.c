@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const uint8_t tlb_size_shift[TLB_SIZES] = {12, 21, 22, 30, 39, 48};
-
 /* Skylake's second-level TLB; the sizes of the other arrays are of the same class. */
 const struct tlb_config tlb_config_default = {{
     [TLB_PAGES] = {128, 12},
@@ -49,6 +47,11 @@ static void arrays_place(struct tlb *tlb, const struct tlb_config *config)
         array->set_mask = geometry->sets - 1;
         array->set_bits = (uint8_t)__builtin_ctz(geometry->sets);
         array->ways = geometry->ways;
+        array->all_ways = (uint16_t)((1u << geometry->ways) - 1);
+        for (unsigned i = 0; i < geometry->sets * geometry->ways; i++) {
+            entry[i].set = (uint16_t)(set - tlb->sets + i / geometry->ways);
+            entry[i].way = (uint8_t)(i % geometry->ways);
+        }
         entry += geometry->sets * geometry->ways;
         set += geometry->sets;
         occupied += occupied_words(geometry->sets);
@@ -104,13 +107,6 @@ void tlb_destroy(struct tlb *tlb)
     tlb->entries = &tlb->nothing;
 }
 
-/* Low bits of the page number XORed with the next ones, as in Intel's second-level TLBs. */
-static inline unsigned array_set(const struct tlb_array *array, uint64_t address, unsigned shift)
-{
-    uint64_t number = address >> shift;
-    return (unsigned)(number ^ number >> array->set_bits) & array->set_mask;
-}
-
 static inline struct tlb_entry *set_entry(const struct tlb_array *array, unsigned set, unsigned way)
 {
     return &array->entries[set * array->ways + way];
@@ -120,8 +116,8 @@ struct tlb_entry *tlb_lookup(struct tlb *tlb, enum tlb_array_id id, uint64_t key
 {
     const struct tlb_array *array = &tlb->array[id];
 
-    for (unsigned sizes = array->sizes; sizes != 0; sizes &= sizes - 1) {
-        unsigned set = array_set(array, key, tlb_size_shift[__builtin_ctz(sizes)]);
+    for (uint64_t sizes = array->sizes; sizes != 0; sizes &= sizes - 1) {
+        unsigned set = tlb_array_set(array, key, (unsigned)__builtin_ctzll(sizes));
         for (unsigned ways = array->sets[set].valid; ways != 0; ways &= ways - 1) {
             struct tlb_entry *entry = set_entry(array, set, (unsigned)__builtin_ctz(ways));
             if (tlb_entry_matches(entry, key, context)) {
@@ -141,59 +137,6 @@ struct tlb_entry *tlb_lookup_page(struct tlb *tlb, uint64_t key, uint64_t contex
     if (entry)
         tlb_remember_hint(tlb, key, entry);
     return entry;
-}
-
-/* An empty way, else the first that was not used recently. */
-static unsigned set_victim(struct tlb_set *set, unsigned ways)
-{
-    unsigned all = (1u << ways) - 1;
-
-    if (set->valid != all)
-        return (unsigned)__builtin_ctz(~(unsigned)set->valid);
-    if ((set->recent & all) == all)
-        set->recent = 0;
-    return (unsigned)__builtin_ctz(~(unsigned)set->recent);
-}
-
-static unsigned size_bit(unsigned shift)
-{
-    switch (shift) {
-    case 12:
-        return 1u << 0;
-    case 21:
-        return 1u << 1;
-    case 22:
-        return 1u << 2;
-    case 30:
-        return 1u << 3;
-    case 39:
-        return 1u << 4;
-    default:
-        assert(shift == 48);
-        return 1u << 5;
-    }
-}
-
-struct tlb_entry *tlb_insert(struct tlb *tlb, enum tlb_array_id id, const struct tlb_entry *entry)
-{
-    struct tlb_array *array = &tlb->array[id];
-    if (array->ways == 0)
-        return NULL;
-
-    unsigned index = array_set(array, entry->page, entry->shift);
-    struct tlb_set *set = &array->sets[index];
-    unsigned way = set_victim(set, array->ways);
-    struct tlb_entry *place = set_entry(array, index, way);
-
-    *place = *entry;
-    place->set = (uint16_t)(set - tlb->sets);
-    place->way = (uint8_t)way;
-    set->valid |= (uint16_t)(1u << way);
-    set->recent |= (uint16_t)(1u << way);
-    array->occupied[index / 64] |= 1ull << index % 64;
-    array->sizes |= (uint8_t)size_bit(entry->shift);
-    tlb->fractured |= entry->guest_shift > entry->shift;
-    return place;
 }
 
 /* The set stays marked as occupied until an invalidation finds it empty. */
@@ -261,9 +204,9 @@ static unsigned array_invalidate(struct tlb *tlb, struct tlb_array *array,
 
     if (scope->any_address || tlb->fractured)
         return array_invalidate_all_sets(tlb, array, scope);
-    for (unsigned sizes = array->sizes; sizes != 0; sizes &= sizes - 1) {
-        unsigned shift = tlb_size_shift[__builtin_ctz(sizes)];
-        dropped += set_invalidate(tlb, array, array_set(array, scope->address, shift), scope);
+    for (uint64_t sizes = array->sizes; sizes != 0; sizes &= sizes - 1) {
+        unsigned shift = (unsigned)__builtin_ctzll(sizes);
+        dropped += set_invalidate(tlb, array, tlb_array_set(array, scope->address, shift), scope);
     }
     return dropped;
 }

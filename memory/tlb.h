@@ -88,14 +88,11 @@ struct tlb_array {
     struct tlb_set *sets;      /* into struct tlb.sets */
     uint64_t *occupied;        /* a bit for each set that has a valid entry */
     uint16_t set_mask;
+    uint16_t all_ways; /* a bit for each way; 0: the array has no sets */
     uint8_t set_bits;
     uint8_t ways;
-    uint8_t sizes; /* bit i: an entry of tlb_size_shift[i] may be present */
+    uint64_t sizes; /* bit i: an entry whose shift is i may be present */
 };
-
-/* What an entry may cover: log2 of a page's size or of an upper-level entry's reach. */
-#define TLB_SIZES 6
-extern const uint8_t tlb_size_shift[TLB_SIZES]; /* 12, 21, 22, 30, 39, 48 */
 
 #define TLB_HINT_BITS 11
 struct tlb {
@@ -104,7 +101,7 @@ struct tlb {
     struct tlb_set *sets;
     uint64_t *occupied;
     unsigned entry_count;
-    bool fractured; /* since the last full flush, a part of a larger guest page was cached */
+    bool fractured; /* parts of a larger guest page may be cached; set by whoever fills them in */
     struct tlb_entry nothing; /* always empty; what a hint points to before it knows better */
     /* Where the entry of a 4-KByte linear page was found last. Never believed without comparing
      * the entry's tag, so that nothing has to keep it up to date. */
@@ -191,9 +188,47 @@ struct tlb_entry *tlb_lookup(struct tlb *tlb, enum tlb_array_id id, uint64_t key
 /* The matching entry for a linear page, from either array of pages; remembered as a hint. */
 struct tlb_entry *tlb_lookup_page(struct tlb *tlb, uint64_t key, uint64_t context);
 
-/* Stores a copy (set and way are filled in), in place of the least recent entry of its set.
- * Returns where it is, NULL if the array has no sets. */
-struct tlb_entry *tlb_insert(struct tlb *tlb, enum tlb_array_id id, const struct tlb_entry *entry);
+/* Low bits of the page number XORed with the next ones, as in Intel's second-level TLBs. */
+static inline unsigned tlb_array_set(const struct tlb_array *array, uint64_t address,
+                                     unsigned shift)
+{
+    uint64_t number = address >> shift;
+    return (unsigned)(number ^ number >> array->set_bits) & array->set_mask;
+}
+
+/* An empty way, else the first that was not used recently. */
+static inline unsigned tlb_set_victim(struct tlb_set *set, unsigned all)
+{
+    if (set->valid != all)
+        return (unsigned)__builtin_ctz(~(unsigned)set->valid);
+    if ((set->recent & all) == all)
+        set->recent = 0;
+    return (unsigned)__builtin_ctz(~(unsigned)set->recent);
+}
+
+/*
+ * Makes room for an entry, in place of the least recent one of its set, and marks the place as
+ * taken. The caller fills in all fields but set and way. NULL if the array has no sets. Inline, and
+ * filled in place: a walk ends with eight of these.
+ */
+static inline struct tlb_entry *tlb_claim(struct tlb *tlb, enum tlb_array_id id, uint64_t address,
+                                          unsigned shift)
+{
+    struct tlb_array *array = &tlb->array[id];
+    if (__builtin_expect(array->all_ways == 0, 0))
+        return NULL;
+
+    unsigned index = tlb_array_set(array, address, shift);
+    struct tlb_set *set = &array->sets[index];
+    unsigned way = tlb_set_victim(set, array->all_ways);
+
+    if (set->valid == 0)
+        array->occupied[index / 64] |= 1ull << index % 64;
+    set->valid |= (uint16_t)(1u << way);
+    set->recent |= (uint16_t)(1u << way);
+    array->sizes |= 1ull << shift;
+    return &array->entries[index * array->ways + way];
+}
 void tlb_drop(struct tlb *tlb, struct tlb_entry *entry);
 
 /* Which entries an operation invalidates. */
