@@ -25,8 +25,7 @@ enum vmcs_field {
 #define VMCS_DIRTY_CONTROLS (1u << 1)
 #define VMCS_DIRTY_GUEST    (1u << 2)
 #define VMCS_DIRTY_HOST     (1u << 3)
-#define VMCS_DIRTY_ALL                                                                             \
-    (VMCS_DIRTY_RIP | VMCS_DIRTY_CONTROLS | VMCS_DIRTY_GUEST | VMCS_DIRTY_HOST)
+#define VMCS_DIRTY_ALL      (VMCS_DIRTY_RIP | VMCS_DIRTY_CONTROLS | VMCS_DIRTY_GUEST | VMCS_DIRTY_HOST)
 
 struct vmcs {
     uint32_t revision;
@@ -37,11 +36,11 @@ struct vmcs {
 };
 
 /* The parts of an encoding (SDM "Structure of VMCS Component Encoding"). */
-#define VMCS_ENCODING_HIGH      1u /* access type "high": bits 63:32 of a 64-bit field */
-#define VMCS_ENCODING_INDEX(e)  (((e) >> 1) & 0x1ffu)
-#define VMCS_ENCODING_TYPE(e)   (((e) >> 10) & 3u)
-#define VMCS_ENCODING_WIDTH(e)  (((e) >> 13) & 3u)
-#define VMCS_ENCODING_RESERVED  0xffff9000u
+#define VMCS_ENCODING_HIGH     1u /* access type "high": bits 63:32 of a 64-bit field */
+#define VMCS_ENCODING_INDEX(e) (((e) >> 1) & 0x1ffu)
+#define VMCS_ENCODING_TYPE(e)  (((e) >> 10) & 3u)
+#define VMCS_ENCODING_WIDTH(e) (((e) >> 13) & 3u)
+#define VMCS_ENCODING_RESERVED 0xffff9000u
 enum vmcs_type { VMCS_TYPE_CONTROL, VMCS_TYPE_INFORMATION, VMCS_TYPE_GUEST, VMCS_TYPE_HOST };
 enum vmcs_width { VMCS_WIDTH_16, VMCS_WIDTH_64, VMCS_WIDTH_32, VMCS_WIDTH_NATURAL };
 
@@ -53,11 +52,11 @@ static const uint16_t vmcs_encodings[VMCS_FIELD_COUNT] = {
 #undef X
 };
 static const uint8_t vmcs_dirty_groups[VMCS_FIELD_COUNT] = {
-#define X(name, encoding, access)                                                                  \
-    VMCS_##name == VMCS_GUEST_RIP || VMCS_##name == VMCS_GUEST_RFLAGS ? VMCS_DIRTY_RIP             \
-    : VMCS_ENCODING_TYPE(encoding) == VMCS_TYPE_CONTROL               ? VMCS_DIRTY_CONTROLS        \
-    : VMCS_ENCODING_TYPE(encoding) == VMCS_TYPE_GUEST                 ? VMCS_DIRTY_GUEST           \
-    : VMCS_ENCODING_TYPE(encoding) == VMCS_TYPE_HOST                  ? VMCS_DIRTY_HOST            \
+#define X(name, encoding, access)                                                           \
+    VMCS_##name == VMCS_GUEST_RIP || VMCS_##name == VMCS_GUEST_RFLAGS ? VMCS_DIRTY_RIP      \
+    : VMCS_ENCODING_TYPE(encoding) == VMCS_TYPE_CONTROL               ? VMCS_DIRTY_CONTROLS \
+    : VMCS_ENCODING_TYPE(encoding) == VMCS_TYPE_GUEST                 ? VMCS_DIRTY_GUEST    \
+    : VMCS_ENCODING_TYPE(encoding) == VMCS_TYPE_HOST                  ? VMCS_DIRTY_HOST     \
                                                                       : 0,
     VMCS_FIELDS(X)
 #undef X

@@ -83,12 +83,12 @@ bool vmexit_load_host_state(struct cpu *cpu);
 /* --- VM entry --------------------------------------------------------------------------------- */
 
 enum vmentry_status {
-    VMENTRY_OK,             /* cpu->state is the guest's, non_root set, event injected */
-    VMENTRY_FAILED_CONTROLS,/* VMfailValid: VMCS_VM_INSTRUCTION_ERROR says 7, 4, 5 or 26 */
-    VMENTRY_FAILED_HOST,    /* VMfailValid(8) */
-    VMENTRY_FAILED_GUEST,   /* VM exit with reason 33 | bit 31 */
-    VMENTRY_FAILED_MSR,     /* VM exit with reason 34 | bit 31 */
-    VMENTRY_EXIT,           /* entry succeeded, and injecting the event caused cpu->exit */
+    VMENTRY_OK,              /* cpu->state is the guest's, non_root set, event injected */
+    VMENTRY_FAILED_CONTROLS, /* VMfailValid: VMCS_VM_INSTRUCTION_ERROR says 7, 4, 5 or 26 */
+    VMENTRY_FAILED_HOST,     /* VMfailValid(8) */
+    VMENTRY_FAILED_GUEST,    /* VM exit with reason 33 | bit 31 */
+    VMENTRY_FAILED_MSR,      /* VM exit with reason 34 | bit 31 */
+    VMENTRY_EXIT,            /* entry succeeded, and injecting the event caused cpu->exit */
 };
 
 /* VM-instruction error numbers of VM entries (SDM "VM-Instruction Error Numbers"). */
@@ -109,12 +109,12 @@ enum vmentry_status vmentry(struct cpu *cpu, bool launch);
 
 /* One failed check. All of them are collected, not only the first. */
 struct vmentry_failure {
-    const char *section; /* the SDM's section that demands it */
-    const char *text;    /* the demand, in one sentence, e.g. "CR0.PG = 1 requires CR0.PE = 1" */
+    const char *section;   /* the SDM's section that demands it */
+    const char *text;      /* the demand, in one sentence, e.g. "CR0.PG = 1 requires CR0.PE = 1" */
     enum vmcs_field field; /* the field at fault (the first, if several) */
     uint64_t value;        /* its value */
     enum vmentry_status status; /* VMENTRY_FAILED_CONTROLS, _HOST or _GUEST */
-    uint32_t qualification; /* VMENTRY_FAILED_GUEST: exit qualification of the failed entry */
+    uint32_t qualification;     /* VMENTRY_FAILED_GUEST: exit qualification of the failed entry */
 };
 #define VMENTRY_FAILURES_MAX 256 /* more than there are checks */
 struct vmentry_report {

@@ -352,6 +352,7 @@ Test(vmx_events, abort_storing_msrs)
     cr_assert_not(vmexit_save_guest_state(&machine->cpu));
     cr_assert_eq(machine->vmcs.abort_indicator, 1);
     cr_assert_eq(machine->cpu.state.activity, ACTIVITY_SHUTDOWN);
+    cr_assert_not(machine->cpu.non_root);
     machine_destroy(machine);
 }
 
