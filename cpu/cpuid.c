@@ -15,8 +15,8 @@ enum { EAX, EBX, ECX, EDX };
 #define LEAF1_ECX_HYPERVISOR    (1u << 31)
 #define LEAF1_EDX_APIC          (1u << 9)
 #define LEAF1_EDX_HTT           (1u << 28)
-#define LEAF7_ECX_OSPKE         (1u << 4)
 #define LEAF_EXT1_EDX_SYSCALL   (1u << 11)
+#define LEAF_EXT1_EDX_NX        (1u << 20)
 
 #define EXTENDED_FIRST 0x80000000u
 
@@ -150,13 +150,6 @@ static void build_index(struct cpu_profile *profile)
     }
 }
 
-/* Leaf 0 names the highest leaf that is left. */
-static void set_maximum(struct cpu_profile *profile)
-{
-    if (profile->cpuid_basic[0])
-        profile->cpuid[profile->cpuid_basic[0] - 1].eax = profile->max_basic_leaf;
-}
-
 static void derive_features(struct cpu_profile *profile)
 {
     profile->features = 0;
@@ -189,7 +182,6 @@ void cpuid_prepare(struct cpu_profile *profile)
     mask_leaves(profile);
     qsort(profile->cpuid, profile->cpuid_count, sizeof(profile->cpuid[0]), compare_leaves);
     build_index(profile);
-    set_maximum(profile);
     derive_features(profile);
     derive_register_bits(profile);
 }
@@ -273,7 +265,7 @@ static void compute_leaf_b(const struct cpu *cpu, uint32_t subleaf, uint32_t reg
 }
 
 /* SDM "XSAVE-Managed State": legacy region and header; nothing beyond x87 and SSE is enabled. */
-static void compute_leaf_d(uint32_t subleaf, const struct cpu *cpu, uint32_t registers[4])
+static void compute_leaf_d(const struct cpu *cpu, uint32_t subleaf, uint32_t registers[4])
 {
     const uint32_t size = 512 + 64;
 
@@ -287,6 +279,15 @@ static void compute_leaf_d(uint32_t subleaf, const struct cpu *cpu, uint32_t reg
     }
 }
 
+/* "SYSCALL/SYSRET available in 64-bit mode"; IA32_MISC_ENABLE can hide execute-disable. */
+static void compute_leaf_ext1(const struct cpu *cpu, uint32_t registers[4])
+{
+    if (!(cpu->state.efer & EFER_LMA) || !(cpu->state.seg[SEG_CS].access_rights & AR_L))
+        registers[EDX] &= ~LEAF_EXT1_EDX_SYSCALL;
+    if (cpu->state.misc_enable & MISC_ENABLE_XD_DISABLE)
+        registers[EDX] &= ~LEAF_EXT1_EDX_NX;
+}
+
 static void query_hypervisor(uint32_t leaf, uint32_t registers[4])
 {
     memset(registers, 0, 4 * sizeof(registers[0]));
@@ -298,16 +299,23 @@ static void query_hypervisor(uint32_t leaf, uint32_t registers[4])
     }
 }
 
-/* SDM "CPUID-CPU Identification": a leaf above the highest returns the highest basic leaf. */
-static uint32_t clamp_leaf(const struct cpu_profile *profile, uint32_t leaf)
+/* IA32_MISC_ENABLE can limit the basic leaves for software that does not expect more. */
+static uint32_t max_basic_leaf(const struct cpu *cpu)
 {
+    return cpu->state.misc_enable & MISC_ENABLE_LIMIT_CPUID ? 2 : cpu->profile->max_basic_leaf;
+}
+
+/* SDM "CPUID-CPU Identification": a leaf above the highest returns the highest basic leaf. */
+static uint32_t clamp_leaf(const struct cpu *cpu, uint32_t leaf)
+{
+    const struct cpu_profile *profile = cpu->profile;
     unsigned position = profile->cpuid_extended[0];
     uint32_t last_extended = position ? profile->cpuid[position - 1].eax : 0;
 
-    if (leaf <= profile->max_basic_leaf ||
+    if (leaf <= max_basic_leaf(cpu) ||
         (leaf >= EXTENDED_FIRST && position && leaf <= last_extended))
         return leaf;
-    return profile->max_basic_leaf;
+    return max_basic_leaf(cpu);
 }
 
 void cpuid_query(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t registers[4])
@@ -318,24 +326,25 @@ void cpuid_query(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_
         query_hypervisor(leaf, registers);
         return;
     }
-    leaf = clamp_leaf(cpu->profile, leaf);
+    leaf = clamp_leaf(cpu, leaf);
     found = find(cpu->profile, leaf, subleaf);
     if (found)
         memcpy(registers, &found->eax, 4 * sizeof(registers[0]));
     else
         memset(registers, 0, 4 * sizeof(registers[0]));
 
-    if (leaf == 1)
+    if (leaf == 0)
+        registers[EAX] = max_basic_leaf(cpu);
+    else if (leaf == 1)
         compute_leaf1(cpu, registers);
     else if (leaf == 4)
         compute_leaf4(cpu, registers);
     else if (leaf == 0xb)
         compute_leaf_b(cpu, subleaf, registers);
     else if (leaf == 0xd && found)
-        compute_leaf_d(subleaf, cpu, registers);
-    else if (leaf == 0x80000001 &&
-             !((cpu->state.efer & EFER_LMA) && (cpu->state.seg[SEG_CS].access_rights & AR_L)))
-        registers[EDX] &= ~LEAF_EXT1_EDX_SYSCALL; /* "SYSCALL/SYSRET available in 64-bit mode" */
+        compute_leaf_d(cpu, subleaf, registers);
+    else if (leaf == 0x80000001)
+        compute_leaf_ext1(cpu, registers);
 }
 
 void cpuid_execute(struct cpu *cpu)

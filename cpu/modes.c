@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "cpu/msr.h"
 #include "cpu/vmx.h"
 #include "cpu/vmx_capabilities.h"
 
@@ -182,8 +183,11 @@ static bool reserved_bits_clear(const struct cpu *cpu, uint64_t cr0, uint64_t cr
 {
     /* CR4.VMXE of a guest that knows nothing of VMX belongs to the VMX operation below it. */
     uint64_t cr4_allowed = cpu->profile->cr4_allowed | (cpu->non_root ? CR4_VMXE : 0);
+    uint64_t efer_allowed = cpu->profile->efer_allowed;
 
-    return !(cr0 >> 32) && !(cr4 & ~cr4_allowed) && !(efer & ~cpu->profile->efer_allowed);
+    if (cpu->state.misc_enable & MISC_ENABLE_XD_DISABLE)
+        efer_allowed &= ~EFER_NXE | cpu->state.efer;
+    return !(cr0 >> 32) && !(cr4 & ~cr4_allowed) && !(efer & ~efer_allowed);
 }
 
 /* SDM "PDPTE Registers": which changes reload them while PAE paging is or comes into use. */

@@ -287,23 +287,38 @@ static bool read_mc_bank(struct cpu *cpu, uint32_t msr, uint64_t *value)
     return true;
 }
 
-/* SDM "Error-Reporting Register Banks": only zeros go into STATUS, ADDR and MISC. */
+/* SDM "Error-Reporting Register Banks": each bank is CTL, STATUS, ADDR, MISC. CTL takes all zeros
+ * or all ones, STATUS zeros only. */
+static bool mc_bank_takes(uint32_t msr, uint64_t value)
+{
+    switch (msr % 4) {
+    case 0:
+        return value == 0 || value == UINT64_MAX;
+    case 1:
+        return value == 0;
+    default:
+        return true;
+    }
+}
+
 static bool write_mc_bank(struct cpu *cpu, uint32_t msr, uint64_t value)
 {
-    if (msr % 4 != 0 && value)
+    if (!mc_bank_takes(msr, value))
         return false;
     cpu->state.mc_bank[msr - MSR_MC0_CTL] = value;
     cpu->changed |= CPU_CHANGED_MSR;
     return true;
 }
 
-/* What is not writable reports what the processor has (or has not); writes leave it alone. */
-#define MISC_ENABLE_WRITABLE 0x1ull /* fast strings */
-#define MISC_ENABLE_DEFINED  0x0000004000c51889ull
+/* What is not writable reports what the processor has not (performance monitoring, BTS, PEBS). */
+#define MISC_ENABLE_READ_ONLY (1ull << 7 | 1ull << 11 | 1ull << 12)
+#define MISC_ENABLE_WRITABLE                                                             \
+    (1ull | 1ull << 3 | 1ull << 16 | 1ull << 18 | MISC_ENABLE_LIMIT_CPUID | 1ull << 23 | \
+     MISC_ENABLE_XD_DISABLE)
 
 static bool write_misc_enable(struct cpu *cpu, uint32_t msr, uint64_t value)
 {
-    if (value & ~MISC_ENABLE_DEFINED)
+    if (value & ~(MISC_ENABLE_WRITABLE | MISC_ENABLE_READ_ONLY))
         return false;
     cpu->state.misc_enable =
         (cpu->state.misc_enable & ~MISC_ENABLE_WRITABLE) | (value & MISC_ENABLE_WRITABLE);

@@ -53,6 +53,9 @@ struct cpu;
 #define APIC_BASE_X2APIC (1ull << 10)
 #define APIC_BASE_ENABLE (1ull << 11)
 
+#define MISC_ENABLE_LIMIT_CPUID (1ull << 22)
+#define MISC_ENABLE_XD_DISABLE  (1ull << 34)
+
 /* Power-on value of IA32_PAT: WB, WT, UC-, UC, twice. */
 #define PAT_AT_RESET 0x0007040600070406ull
 
