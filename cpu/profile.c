@@ -14,6 +14,8 @@
 #include "cpu/cpuid.h"
 #include "cpu/vmx_capabilities.h"
 
+#define FILE_SIZE_MAX (1u << 20)
+
 /* What is being read, and where the complaint goes. */
 struct loader {
     const char *path;
@@ -262,31 +264,66 @@ static void prepare(struct cpu_profile *profile)
     vmx_capabilities_restrict(profile);
 }
 
+/* The whole file as a string in *text (free() it). libconfig would read it itself, but ends the
+ * process when a read fails, as that of a folder does. */
+static int read_file(const char *path, char **text)
+{
+    FILE *file = fopen(path, "r");
+    size_t length;
+    int error = 0;
+
+    if (!file)
+        return -errno;
+    *text = malloc(FILE_SIZE_MAX + 1);
+    if (!*text) {
+        fclose(file);
+        return -ENOMEM;
+    }
+    errno = 0;
+    length = fread(*text, 1, FILE_SIZE_MAX + 1, file);
+    if (ferror(file))
+        error = errno ? -errno : -EIO;
+    else if (length > FILE_SIZE_MAX)
+        error = -EFBIG;
+    fclose(file);
+    if (error)
+        free(*text);
+    else
+        (*text)[length] = 0;
+    return error;
+}
+
+static int parse(const struct loader *loader, const char *text, struct cpu_profile *profile)
+{
+    config_t config;
+    int error;
+
+    config_init(&config);
+    if (config_read_string(&config, text)) {
+        error = read_profile(loader, &config, profile);
+    } else {
+        error = -EINVAL;
+        snprintf(loader->message, loader->size, "%s:%d: %s; correct the line (name = value;)",
+                 loader->path, config_error_line(&config), config_error_text(&config));
+    }
+    config_destroy(&config);
+    return error;
+}
+
 int cpu_profile_load(struct cpu_profile *profile, const char *path, char *message, size_t size)
 {
     const struct loader loader = {path, message, size};
-    config_t config;
-    FILE *file = fopen(path, "r");
-    int error;
+    char *text;
+    int error = read_file(path, &text);
 
-    if (!file) {
-        error = -errno;
+    if (error) {
         complain(&loader, NULL, "%s; name a CPU profile that exists and can be read",
                  strerror(-error));
         return error;
     }
     memset(profile, 0, sizeof(*profile));
-    config_init(&config);
-    if (config_read(&config, file)) {
-        error = read_profile(&loader, &config, profile);
-    } else {
-        error = -EINVAL;
-        snprintf(message, size, "%s:%d: %s; correct the line (libconfig syntax: name = value;)",
-                 path, config_error_line(&config),
-                 config_error_text(&config) ? config_error_text(&config) : "cannot be read");
-    }
-    config_destroy(&config);
-    fclose(file);
+    error = parse(&loader, text, profile);
+    free(text);
     if (error)
         return error;
     set_name(profile, path);

@@ -368,7 +368,9 @@ Test(cpuid, bad_profiles)
     unlink(path);
     cr_assert_eq(cpu_profile_load(&profile, path, message, sizeof(message)), -ENOENT);
     cr_assert(strstr(message, path));
-    cr_assert_eq(cpu_profile_load(&profile, "/", message, sizeof(message)), -EINVAL);
+    cr_assert_eq(cpu_profile_load(&profile, "/", message, sizeof(message)), -EISDIR);
+    cr_assert_eq(cpu_profile_load(&profile, "/dev/zero", message, sizeof(message)), -EFBIG);
+    cr_assert_eq(cpu_profile_load(&profile, "/dev/null", message, sizeof(message)), -EINVAL);
 }
 
 Test(cpuid, find_profile)
