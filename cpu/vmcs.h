@@ -25,7 +25,7 @@ enum vmcs_field {
 #define VMCS_DIRTY_CONTROLS (1u << 1)
 #define VMCS_DIRTY_GUEST    (1u << 2)
 #define VMCS_DIRTY_HOST     (1u << 3)
-#define VMCS_DIRTY_ALL      (VMCS_DIRTY_RIP | VMCS_DIRTY_CONTROLS | VMCS_DIRTY_GUEST | VMCS_DIRTY_HOST)
+#define VMCS_DIRTY_ALL      0xfu
 
 struct vmcs {
     uint32_t revision;

@@ -63,7 +63,7 @@ static bool pin_control(const struct cpu *cpu, uint32_t control)
     return vmcs_get(cpu->vmcs, VMCS_PIN_BASED_CONTROLS) & control;
 }
 
-/* --- Instructions without parameters --------------------------------------------------------- */
+/* --- Instructions without parameters ---------------------------------------------------------- */
 
 enum condition { NEVER, ALWAYS, IF_PRIMARY, IF_SECONDARY };
 

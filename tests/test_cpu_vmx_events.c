@@ -202,8 +202,7 @@ Test(vmx_events, injection_of_a_pending_mtf_exit)
     machine_destroy(machine);
 }
 
-/* --- Pending debug exceptions
- * ---------------------------------------------------------------------- */
+/* --- Pending debug exceptions ----------------------------------------------------------------- */
 
 /* "Delivery of Pending Debug Exceptions after VM Entry". */
 Test(vmx_events, pending_debug_exceptions)
@@ -264,8 +263,7 @@ Test(vmx_events, pending_debug_exception_exits)
     machine_destroy(machine);
 }
 
-/* --- MSR lists
- * ------------------------------------------------------------------------------------- */
+/* --- MSR lists -------------------------------------------------------------------------------- */
 
 struct list_entry {
     uint32_t index, reserved;
@@ -338,8 +336,7 @@ Test(vmx_events, msr_list_entries_that_fail_the_entry)
     }
 }
 
-/* --- VMX aborts
- * -------------------------------------------------------------------------------------- */
+/* --- VMX aborts ------------------------------------------------------------------------------- */
 
 Test(vmx_events, abort_storing_msrs)
 {
@@ -394,8 +391,7 @@ Test(vmx_events, abort_64_bit_guest_of_32_bit_host)
     machine_destroy(machine);
 }
 
-/* --- Capabilities
- * --------------------------------------------------------------------------------- */
+/* --- Capabilities ----------------------------------------------------------------------------- */
 
 /* Nothing is advertised that vtxsim does not have, and what is advertised can be entered with. */
 Test(vmx_events, capabilities_are_cut_down)
