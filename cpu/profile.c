@@ -313,7 +313,7 @@ static int parse(const struct loader *loader, const char *text, struct cpu_profi
 int cpu_profile_load(struct cpu_profile *profile, const char *path, char *message, size_t size)
 {
     const struct loader loader = {path, message, size};
-    char *text;
+    char *text = NULL;
     int error = read_file(path, &text);
 
     if (error) {
