@@ -1,7 +1,6 @@
 /*
  * VM entries and VM exits as a whole: state that goes through them unchanged, state that they
- * change (SDM "Loading Guest State", "Saving Guest State", "Loading Host State"), information about
- * exits, injection, MSR lists, failures and aborts.
+ * change (SDM "Loading Guest State", "Saving Guest State", "Loading Host State").
  */
 #include "tests/vmx_machine.h"
 
