@@ -102,6 +102,15 @@ void mmu_init(struct mmu *mmu, struct physmem *physmem)
     mmu_derive(mmu);
 }
 
+void mmu_init_view(struct mmu *view, const struct mmu *mmu)
+{
+    static const struct tlb_config nothing_cached;
+
+    *view = *mmu;
+    tlb_init(&view->tlb, &nothing_cached);
+    view->log = NULL;
+}
+
 void mmu_destroy(struct mmu *mmu)
 {
     tlb_destroy(&mmu->tlb);

@@ -65,11 +65,9 @@ static inline void fill_guest_physical(struct mmu *mmu, uint64_t gpa, uint64_t h
     entry->context = tlb_context_guest_physical(mmu->eptp);
     entry->hpa = hpa;
     entry->gpa = gpa;
-    entry->root = mmu->eptp;
     entry->rights = (uint8_t)rights;
     entry->shift = (uint8_t)shift;
     entry->guest_shift = (uint8_t)shift;
-    entry->mode = PAGING_NONE;
 }
 
 static inline void fill_structure(struct mmu *mmu, uint64_t linear, uint64_t root,
@@ -155,6 +153,9 @@ enum mmu_status mmu_walk(struct mmu *mmu, uint64_t linear, unsigned access, unsi
 enum mmu_status mmu_walk_physical(struct mmu *mmu, uint64_t gpa, unsigned access, unsigned how,
                                   const uint64_t *linear, struct walk_log *log,
                                   struct walk_result *result, struct mmu_fault *fault);
+
+/* A copy of a processor that has no TLB, for walks in another context; needs no mmu_destroy. */
+void mmu_init_view(struct mmu *view, const struct mmu *mmu);
 
 /* Brings `derived` up to date after registers or capabilities have changed. */
 void mmu_derive(struct mmu *mmu);

@@ -31,7 +31,7 @@ static unsigned occupied_words(unsigned sets)
 /* Lays the arrays out one after the other in the three allocations. */
 static void arrays_place(struct tlb *tlb, const struct tlb_config *config)
 {
-    struct tlb_entry *entry = tlb->entries;
+    unsigned first = 0;
     struct tlb_set *set = tlb->sets;
     uint64_t *occupied = tlb->occupied;
 
@@ -41,18 +41,21 @@ static void arrays_place(struct tlb *tlb, const struct tlb_config *config)
 
         if (geometry->sets == 0)
             continue;
-        array->entries = entry;
         array->sets = set;
         array->occupied = occupied;
         array->set_mask = geometry->sets - 1;
         array->set_bits = (uint8_t)__builtin_ctz(geometry->sets);
         array->ways = geometry->ways;
         array->all_ways = (uint16_t)((1u << geometry->ways) - 1);
-        for (unsigned i = 0; i < geometry->sets * geometry->ways; i++) {
-            entry[i].set = (uint16_t)(set - tlb->sets + i / geometry->ways);
-            entry[i].way = (uint8_t)(i % geometry->ways);
+        for (unsigned i = 0; i < geometry->sets; i++) {
+            set[i].first = first + i * geometry->ways;
+            for (unsigned way = 0; way < geometry->ways; way++) {
+                struct tlb_entry *entry = &tlb->entries[set[i].first + way];
+                entry->set = (uint16_t)(set + i - tlb->sets);
+                entry->way = (uint8_t)way;
+            }
         }
-        entry += geometry->sets * geometry->ways;
+        first += geometry->sets * geometry->ways;
         set += geometry->sets;
         occupied += occupied_words(geometry->sets);
     }
@@ -107,19 +110,15 @@ void tlb_destroy(struct tlb *tlb)
     tlb->entries = &tlb->nothing;
 }
 
-static inline struct tlb_entry *set_entry(const struct tlb_array *array, unsigned set, unsigned way)
-{
-    return &array->entries[set * array->ways + way];
-}
-
 struct tlb_entry *tlb_lookup(struct tlb *tlb, enum tlb_array_id id, uint64_t key, uint64_t context)
 {
     const struct tlb_array *array = &tlb->array[id];
 
     for (uint64_t sizes = array->sizes; sizes != 0; sizes &= sizes - 1) {
-        unsigned set = tlb_array_set(array, key, (unsigned)__builtin_ctzll(sizes));
-        for (unsigned ways = array->sets[set].valid; ways != 0; ways &= ways - 1) {
-            struct tlb_entry *entry = set_entry(array, set, (unsigned)__builtin_ctz(ways));
+        unsigned shift = (unsigned)__builtin_ctzll(sizes);
+        const struct tlb_set *set = &array->sets[tlb_array_set(array, key, shift)];
+        for (unsigned ways = set->valid; ways != 0; ways &= ways - 1) {
+            struct tlb_entry *entry = &tlb->entries[set->first + (unsigned)__builtin_ctz(ways)];
             if (tlb_entry_matches(entry, key, context)) {
                 tlb_touch(tlb, entry);
                 return entry;
@@ -168,7 +167,7 @@ static unsigned set_invalidate(struct tlb *tlb, struct tlb_array *array, unsigne
     unsigned dropped = 0;
 
     for (unsigned ways = set->valid; ways != 0; ways &= ways - 1) {
-        struct tlb_entry *entry = set_entry(array, index, (unsigned)__builtin_ctz(ways));
+        struct tlb_entry *entry = &tlb->entries[set->first + (unsigned)__builtin_ctz(ways)];
         if (entry_in_scope(entry, scope)) {
             tlb_drop(tlb, entry);
             dropped++;
@@ -232,10 +231,10 @@ void tlb_for_each(const struct tlb *tlb, unsigned arrays,
         const struct tlb_array *array = &tlb->array[id];
         if (!(1u << id & arrays) || array->ways == 0)
             continue;
-        unsigned count = (array->set_mask + 1u) * array->ways;
-        for (unsigned i = 0; i < count; i++) {
-            if (array->entries[i].context != 0)
-                visit(opaque, id, &array->entries[i]);
+        const struct tlb_entry *entries = &tlb->entries[array->sets[0].first];
+        for (unsigned i = 0; i < (array->set_mask + 1u) * array->ways; i++) {
+            if (entries[i].context != 0)
+                visit(opaque, id, &entries[i]);
         }
     }
 }

@@ -58,7 +58,7 @@ struct tlb_entry {
     uint64_t context;    /* see tlb_context; 0: the entry is empty */
     uint64_t hpa;        /* of the page's first byte, or of the next table */
     uint64_t gpa;        /* likewise */
-    uint64_t root;       /* CR3, or the PDPTE of PAE paging, or EPTP, from which the walk started */
+    uint64_t root;       /* unless guest-physical: CR3, or the PDPTE of PAE paging */
     uint8_t rights;      /* RIGHT_* */
     uint8_t shift;       /* log2 of what the entry covers */
     uint8_t guest_shift; /* log2 of the guest's page, of which this may be a part ("fractured") */
@@ -71,6 +71,7 @@ struct tlb_entry {
 struct tlb_set {
     uint16_t valid;
     uint16_t recent; /* used since the last time that all were recent: not chosen for eviction */
+    uint32_t first;  /* index of the entry in way 0 */
 };
 
 #define TLB_WAYS_MAX 16
@@ -84,9 +85,8 @@ struct tlb_config {
 extern const struct tlb_config tlb_config_default;
 
 struct tlb_array {
-    struct tlb_entry *entries; /* sets * ways, into struct tlb.entries */
-    struct tlb_set *sets;      /* into struct tlb.sets */
-    uint64_t *occupied;        /* a bit for each set that has a valid entry */
+    struct tlb_set *sets; /* into struct tlb.sets */
+    uint64_t *occupied;   /* a bit for each set that has a valid entry */
     uint16_t set_mask;
     uint16_t all_ways; /* a bit for each way; 0: the array has no sets */
     uint8_t set_bits;
@@ -196,12 +196,10 @@ static inline unsigned tlb_array_set(const struct tlb_array *array, uint64_t add
     return (unsigned)(number ^ number >> array->set_bits) & array->set_mask;
 }
 
-/* An empty way, else the first that was not used recently. */
-static inline unsigned tlb_set_victim(struct tlb_set *set, unsigned all)
+/* In a full set: the first way that was not used recently. */
+static inline unsigned tlb_set_victim(struct tlb_set *set, unsigned all_ways)
 {
-    if (set->valid != all)
-        return (unsigned)__builtin_ctz(~(unsigned)set->valid);
-    if ((set->recent & all) == all)
+    if ((set->recent & all_ways) == all_ways)
         set->recent = 0;
     return (unsigned)__builtin_ctz(~(unsigned)set->recent);
 }
@@ -215,19 +213,25 @@ static inline struct tlb_entry *tlb_claim(struct tlb *tlb, enum tlb_array_id id,
                                           unsigned shift)
 {
     struct tlb_array *array = &tlb->array[id];
-    if (__builtin_expect(array->all_ways == 0, 0))
-        return NULL;
+    unsigned all_ways = array->all_ways, way = 0;
 
+    if (__builtin_expect(all_ways == 0, 0))
+        return NULL;
     unsigned index = tlb_array_set(array, address, shift);
     struct tlb_set *set = &array->sets[index];
-    unsigned way = tlb_set_victim(set, array->all_ways);
+    unsigned valid = set->valid;
 
-    if (set->valid == 0)
+    if (valid == 0)
         array->occupied[index / 64] |= 1ull << index % 64;
-    set->valid |= (uint16_t)(1u << way);
-    set->recent |= (uint16_t)(1u << way);
+    else if (valid != all_ways)
+        way = (unsigned)__builtin_ctz(~valid);
+    else
+        way = tlb_set_victim(set, all_ways);
+    unsigned bit = 1u << way;
+    set->valid = (uint16_t)(valid | bit);
+    set->recent |= (uint16_t)bit;
     array->sizes |= 1ull << shift;
-    return &array->entries[index * array->ways + way];
+    return &tlb->entries[set->first + way];
 }
 void tlb_drop(struct tlb *tlb, struct tlb_entry *entry);
 
