@@ -246,14 +246,23 @@ static bool replace(struct cpu *cpu, struct event *fault, bool double_fault)
     return false;
 }
 
+/* Real-address mode has no error codes, in VM-exit information neither. */
+static struct event normalized(const struct cpu *cpu, const struct event *event)
+{
+    struct event copy = *event;
+
+    copy.has_error_code = event->has_error_code && cpu_protected(cpu);
+    return copy;
+}
+
 enum delivery_result cpu_deliver(struct cpu *cpu, const struct event *event, bool injected)
 {
     struct delivery delivery = {.cpu = cpu};
 
     cpu->delivery_in_progress = false;
-    if (cpu->non_root && !injected && vmx_intercepts_exception(cpu, event))
+    cpu->delivering = normalized(cpu, event);
+    if (cpu->non_root && !injected && vmx_intercepts_exception(cpu, &cpu->delivering))
         return DELIVERY_EXIT;
-    cpu->delivering = *event;
     cpu->delivery_in_progress = true;
     for (;;) {
         enum combination combination;
