@@ -62,9 +62,9 @@ static bool output_at(const struct i8254_channel *channel, int64_t tick)
     case 1:
         return past >= count;
     case 2: /* a count of 1 is illegal; its output stays high */
-        return !channel->gate || count == 1 || past % count != count - 1;
+        return channel->frozen || count == 1 || past % count != count - 1;
     case 3:
-        return !channel->gate || past % count < high_half(channel->count);
+        return channel->frozen || past % count < high_half(channel->count);
     default:
         return past != count;
     }
@@ -111,6 +111,7 @@ static void channel_sync(struct i8254_channel *channel, int64_t tick)
     channel->start = channel->pending_at - (channel->pending_low ? high_half(channel->count) : 0);
     channel->loaded = true;
     channel->pending = false;
+    channel->null_count = false;
     channel->frozen = !channel->gate && !is_triggered(channel);
     channel->frozen_at = 0;
 }
@@ -130,8 +131,10 @@ static void write_count(struct i8254_channel *channel, int64_t tick, uint16_t va
     int64_t past, phase;
 
     channel->reload = count ? count : modulus(channel);
+    channel->null_count = true;
     if (is_triggered(channel)) {
-        schedule_load(channel, I8254_NEVER, false);
+        if (!channel->pending) /* a trigger that came before this count takes it along */
+            schedule_load(channel, I8254_NEVER, false);
     } else if (!is_periodic(channel) || !running) {
         schedule_load(channel, tick + 1, false);
     } else {
@@ -144,16 +147,25 @@ static void write_count(struct i8254_channel *channel, int64_t tick, uint16_t va
     }
 }
 
+/* The gate falls in a mode in which it enables counting. */
+static void freeze(struct i8254_channel *channel, int64_t tick)
+{
+    if (is_triggered(channel) || channel->frozen)
+        return;
+    /* The end of the period, at which a new count would be loaded, is not reached. */
+    if (is_periodic(channel) && channel->loaded && channel->pending)
+        channel->pending_at = I8254_NEVER;
+    channel->frozen_at = elapsed(channel, tick);
+    channel->frozen = true;
+}
+
 static void set_gate(struct i8254_channel *channel, int64_t tick, bool gate)
 {
     if (gate == channel->gate)
         return;
     channel->gate = gate;
     if (!gate) {
-        if (!is_triggered(channel)) {
-            channel->frozen_at = elapsed(channel, tick);
-            channel->frozen = true;
-        }
+        freeze(channel, tick);
     } else if (is_triggered(channel) || is_periodic(channel)) {
         if (channel->reload)
             schedule_load(channel, tick + 1, false);
@@ -246,14 +258,13 @@ static void latch_count(struct i8254_channel *channel, int64_t tick)
 
 static void latch_status(struct i8254_channel *channel, int64_t tick)
 {
-    bool null_count = channel->pending || !channel->loaded;
-
     if (channel->status_latched)
         return;
     channel->status_latched = true;
-    channel->latched_status =
-        (output_at(channel, tick) ? STATUS_OUTPUT : 0) | (null_count ? STATUS_NULL_COUNT : 0) |
-        (uint8_t)(channel->access << 4) | (uint8_t)(channel->mode << 1) | channel->bcd;
+    channel->latched_status = (output_at(channel, tick) ? STATUS_OUTPUT : 0) |
+                              (channel->null_count ? STATUS_NULL_COUNT : 0) |
+                              (uint8_t)(channel->access << 4) | (uint8_t)(channel->mode << 1) |
+                              channel->bcd;
 }
 
 static void read_back(struct i8254 *pit, int64_t tick, uint8_t command)
@@ -277,6 +288,7 @@ static void program(struct i8254_channel *channel, uint8_t control)
         .access = control >> 4 & 3,
         .bcd = control & 1,
         .gate = channel->gate,
+        .null_count = true,
     };
 }
 

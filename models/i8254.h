@@ -40,6 +40,7 @@ struct i8254_channel {
     bool frozen;    /* the gate stops counting: `frozen_at` ticks have been counted */
     int64_t frozen_at;
 
+    bool null_count;    /* the count register has a count that was not loaded yet */
     uint32_t reload;    /* the count register, 0 before it was written */
     bool pending;       /* `reload` enters the counting element at tick pending_at */
     bool pending_low;   /* ... where the low half of a square wave begins */
