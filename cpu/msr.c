@@ -98,8 +98,10 @@ static bool write_apic(struct cpu *cpu, uint32_t msr, uint64_t value)
     if (!cpu->callbacks || !cpu->callbacks->apic_write_msr ||
         !cpu->callbacks->apic_write_msr(cpu->machine, msr, value))
         return false;
-    if (msr == MSR_APIC_BASE)
+    if (msr == MSR_APIC_BASE) {
         cpu->state.apic_base = value;
+        cpu->changed |= CPU_CHANGED_MSR;
+    }
     return true;
 }
 
