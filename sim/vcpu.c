@@ -65,7 +65,7 @@ static void set_deadline(struct vcpu *vcpu)
     uint64_t now = vcpu->engine_operations->instructions(vcpu);
     if (vmcs_get(&vcpu->vmcs, VMCS_PRIMARY_CONTROLS) & PRIMARY_MONITOR_TRAP_FLAG)
         deadline = earliest(deadline, now + 1);
-    if (atomic_load(&vcpu->kicked))
+    if (atomic_load(&vcpu->kicked) || vcpu->event_raised)
         deadline = now;
     /* The engine's counter is signed. */
     vcpu->engine_operations->set_deadline(vcpu, earliest(deadline, now + (1ull << 62)));
@@ -74,7 +74,7 @@ static void set_deadline(struct vcpu *vcpu)
 static bool host_interrupt_is_due(const struct vcpu *vcpu, uint64_t instructions)
 {
     const struct vm *vm = vcpu->vm;
-    return atomic_load(&vcpu->kicked) ||
+    return atomic_load(&vcpu->kicked) || vcpu->event_raised ||
            vcpu_cycles(vcpu) >= platform_next_deadline(vm->platform) ||
            instructions >= vm->progress_at ||
            (vm->config.max_instructions && instructions >= vm->config.max_instructions);
@@ -159,7 +159,7 @@ static void load_light_state(struct vcpu *vcpu)
 static bool entry_is_needed(const struct vcpu *vcpu)
 {
     return vcpu->vm->config.full_exits || (vcpu->vmcs.dirty & ~VMCS_DIRTY_RIP) ||
-           vcpu->virtual_interrupt || vcpu->nmi_pending ||
+           vcpu->event_raised ||
            vcpu->vm->stop.reason != VM_STOP_NONE;
 }
 
@@ -256,7 +256,7 @@ static void prepare_events(struct vcpu *vcpu)
     }
     /* A further interrupt waits for the window. */
     set_primary_control(vmcs, PRIMARY_INTERRUPT_WINDOW_EXITING, wanted);
-    vcpu->virtual_interrupt = false;
+    vcpu->event_raised = false;
 }
 
 static void explain_entry_failure(struct vcpu *vcpu, enum vmentry_status status)

@@ -37,7 +37,7 @@ struct vcpu {
     uint64_t extra_cycles;
 
     bool exit_settled;       /* the exit that left the engine was handled already */
-    bool virtual_interrupt;  /* the platform holds an interrupt for this processor */
+    bool event_raised;       /* an interrupt or NMI is new: the handler must look at it */
     bool nmi_pending;
     _Atomic bool kicked;     /* pause, stop or input is asked for */
 

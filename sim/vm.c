@@ -48,7 +48,7 @@ static void machine_interrupt_changed(void *machine)
 {
     struct vm *vm = machine;
     if (platform_interrupt_pending(vm->platform, 0)) {
-        vm->vcpu.virtual_interrupt = true;
+        vm->vcpu.event_raised = true;
         machine_deadline_changed(vm);
     }
 }
@@ -57,6 +57,7 @@ static void machine_nmi(void *machine, unsigned cpu)
 {
     struct vm *vm = machine;
     vm->vcpu.nmi_pending = true;
+    vm->vcpu.event_raised = true;
     machine_deadline_changed(vm);
 }
 
@@ -488,6 +489,7 @@ static void set_guest_state(struct vm *vm, const struct loader_entry *entry)
         vmcs_set(vmcs, VMCS_ENTRY_CONTROLS,
                  vmcs_get(vmcs, VMCS_ENTRY_CONTROLS) | ENTRY_IA32E_MODE_GUEST);
     vmexit_save_guest_state(cpu);
+    vmexit_load_host_state(cpu); /* VMX root operation, as after any exit */
     vmcs->dirty = VMCS_DIRTY_RIP | VMCS_DIRTY_CONTROLS | VMCS_DIRTY_GUEST | VMCS_DIRTY_HOST;
     LOG_INFO(LOG_CPU, "initial state: RIP 0x%llx, CR0 0x%llx, CR3 0x%llx, CR4 0x%llx, EFER 0x%llx",
              (unsigned long long)cpu->state.rip, (unsigned long long)cpu->state.cr0,

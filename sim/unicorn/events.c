@@ -180,17 +180,23 @@ EXPORT void helper_sti_x86_64(struct env *env)
     env->eflags |= RFLAGS_IF;
 }
 
-static bool window_is_open(struct unicorn_engine *engine)
+/* The window that the handler waits for, if it is open: EXIT_INTERRUPT_WINDOW, EXIT_NMI_WINDOW; else
+ * 0, which is no window's reason. */
+static enum exit_reason open_window(struct unicorn_engine *engine)
 {
     uint64_t controls = vmcs_get(engine->cpu->vmcs, VMCS_PRIMARY_CONTROLS);
-    if (!(controls & PRIMARY_INTERRUPT_WINDOW_EXITING) || !(engine->env->eflags & RFLAGS_IF))
-        return false;
-    if (!(engine->env->hflags & HF_INHIBIT_IRQ))
-        return true;
+    enum exit_reason reason = 0;
+    if ((controls & PRIMARY_NMI_WINDOW_EXITING) &&
+        !(engine->cpu->state.interruptibility & BLOCKING_BY_NMI))
+        reason = EXIT_NMI_WINDOW;
+    else if ((controls & PRIMARY_INTERRUPT_WINDOW_EXITING) && (engine->env->eflags & RFLAGS_IF))
+        reason = EXIT_INTERRUPT_WINDOW;
+    if (!reason || !(engine->env->hflags & HF_INHIBIT_IRQ))
+        return reason;
     /* In the shadow of STI or MOV SS: it ends with the next instruction, but a block that ends in an
      * indirect jump would not come by here. */
     unicorn_set_budget(engine, unicorn_instructions(engine) + 1);
-    return false;
+    return 0;
 }
 
 /*
@@ -205,11 +211,14 @@ EXPORT bool x86_cpu_exec_interrupt_x86_64(void *cs, int request)
     if (!(engine->env->hflags & HF_INHIBIT_IRQ))
         engine->sti_shadow = false;
     unicorn_account_ring(engine);
+    /* RFLAGS.RF covers one instruction; no code breakpoint is there that it could hold back. */
+    engine->env->eflags &= ~RFLAGS_RF;
 
     int64_t budget = (int64_t)engine->env->bnd_regs[0];
     bool exit = false;
-    if (window_is_open(engine)) {
-        vmx_exit_event(engine->cpu, EXIT_INTERRUPT_WINDOW);
+    enum exit_reason window = open_window(engine);
+    if (window) {
+        vmx_exit_event(engine->cpu, window);
         exit = true;
     } else if (budget <= 0) {
         exit = vcpu_boundary(engine->vcpu);

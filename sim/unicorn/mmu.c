@@ -61,27 +61,27 @@ static unsigned access_of(int access, int mmu_idx, bool probe)
 
 /* Where the block stood before a look at the state of an instruction in its middle. */
 struct block_position {
-    uint64_t eip, budget;
+    uint64_t eip, rest; /* rest: instructions of the block from the one looked at on */
     uint32_t cc_op;
 };
 
-/* Brings RIP, flags and count to the instruction at return_address. Returns the number of
- * instructions of its block from it on. */
-static uint64_t position_at(struct unicorn_engine *engine, uintptr_t return_address,
+/* Brings RIP, flags and count to the instruction at return_address. */
+static void position_at(struct unicorn_engine *engine, uintptr_t return_address,
                             struct block_position *saved)
 {
     struct env *env = engine->env;
-    *saved = (struct block_position){env->eip, env->bnd_regs[0], env->cc_op};
+    uint64_t budget = env->bnd_regs[0];
+    *saved = (struct block_position){.eip = env->eip, .cc_op = env->cc_op};
     if (return_address)
         cpu_restore_state_x86_64(engine->cs, return_address, true);
+    saved->rest = env->bnd_regs[0] - budget;
     unicorn_pull(engine, STATE_BASIC);
-    return env->bnd_regs[0] - saved->budget;
 }
 
 static void position_back(struct unicorn_engine *engine, const struct block_position *saved)
 {
     engine->env->eip = saved->eip;
-    engine->env->bnd_regs[0] = saved->budget;
+    engine->env->bnd_regs[0] -= saved->rest;
     engine->env->cc_op = saved->cc_op;
 }
 
@@ -95,9 +95,9 @@ static enum vcpu_action ept_exit(struct unicorn_engine *engine, const struct mmu
 {
     struct vcpu *vcpu = engine->vcpu;
     struct block_position position;
-    uint64_t rest = position_at(engine, return_address, &position);
+    position_at(engine, return_address, &position);
     bool device = vm_is_device(vcpu->vm, fault->gpa);
-    if (device && rest > 1) {
+    if (device && position.rest > 1) {
         CS_FIELD(engine->cs, CS_CFLAGS_NEXT_TB, uint32_t) = 1;
         unicorn_resume(engine);
     }
