@@ -23,13 +23,9 @@ enum outcome insn_clts(struct cpu *cpu)
 
     if (cpu_cpl(cpu) != 0)
         return cpu_fault_gp(cpu);
-    if (cpu->non_root) {
-        if (vmx_intercepts_clts(cpu))
-            return OUTCOME_EXIT;
-        cr0 = vmx_apply_cr0_mask(cpu, cr0, cr0 & ~CR0_TS);
-    } else {
-        cr0 &= ~CR0_TS;
-    }
+    if (vmx_intercepts_clts(cpu))
+        return OUTCOME_EXIT;
+    cr0 = vmx_apply_cr0_mask(cpu, cr0, cr0 & ~CR0_TS);
     if (cr0 != cpu->state.cr0) {
         cpu->state.cr0 = cr0;
         mmu_set_cr0(&cpu->mmu, cr0);
@@ -49,15 +45,13 @@ enum outcome insn_lmsw(struct cpu *cpu, uint16_t source, bool memory, uint64_t l
         return OUTCOME_EXIT;
     /* LMSW can set CR0.PE but not clear it. */
     value = (cr0 & ~(CR0_STATUS_WORD & ~CR0_PE)) | (source & CR0_STATUS_WORD);
-    if (cpu->non_root)
-        value = vmx_apply_cr0_mask(cpu, cr0, value);
-    return cpu_write_cr0(cpu, value);
+    return cpu_write_cr0(cpu, vmx_apply_cr0_mask(cpu, cr0, value));
 }
 
 enum outcome insn_smsw(struct cpu *cpu, uint64_t *value)
 {
     if ((cpu->state.cr4 & CR4_UMIP) && cpu_protected(cpu) && cpu_cpl(cpu) != 0)
         return cpu_fault_gp(cpu);
-    *value = cpu->non_root ? vmx_guest_visible_cr0(cpu) : cpu->state.cr0;
+    *value = vmx_guest_visible_cr0(cpu);
     return OUTCOME_DONE;
 }

@@ -70,13 +70,15 @@ enum combination { HANDLE_SERIALLY, DOUBLE_FAULT, SHUTDOWN };
 
 /* The same section, table "Conditions for Generating a Double Fault"; the row is the event in
  * delivery, the column the exception that it met. */
+// clang-format off
 static const uint8_t combinations[4][3] = {
-    /*                         BENIGN           CONTRIBUTORY     PAGE_FAULT */
-    [CLASS_BENIGN] = {HANDLE_SERIALLY, HANDLE_SERIALLY, HANDLE_SERIALLY},
-    [CLASS_CONTRIBUTORY] = {HANDLE_SERIALLY, DOUBLE_FAULT, HANDLE_SERIALLY},
-    [CLASS_PAGE_FAULT] = {HANDLE_SERIALLY, DOUBLE_FAULT, DOUBLE_FAULT},
-    [CLASS_DOUBLE_FAULT] = {HANDLE_SERIALLY, SHUTDOWN, SHUTDOWN},
+    /*                        BENIGN           CONTRIBUTORY     PAGE_FAULT */
+    [CLASS_BENIGN]       = { HANDLE_SERIALLY, HANDLE_SERIALLY, HANDLE_SERIALLY },
+    [CLASS_CONTRIBUTORY] = { HANDLE_SERIALLY, DOUBLE_FAULT,    HANDLE_SERIALLY },
+    [CLASS_PAGE_FAULT]   = { HANDLE_SERIALLY, DOUBLE_FAULT,    DOUBLE_FAULT },
+    [CLASS_DOUBLE_FAULT] = { HANDLE_SERIALLY, SHUTDOWN,        SHUTDOWN },
 };
+// clang-format on
 
 /* --- Faults of an attempt -------------------------------------------------------------------- */
 
@@ -239,7 +241,7 @@ static bool replace(struct cpu *cpu, struct event *fault, bool double_fault)
                                 .vector = VECTOR_DF,
                                 .has_error_code = cpu_protected(cpu),
                                 .raised_by_delivery = true};
-    if (!cpu->non_root || !vmx_intercepts_exception(cpu, fault))
+    if (!vmx_intercepts_exception(cpu, fault))
         return true;
     if (double_fault)
         cpu->delivery_in_progress = false;
@@ -261,7 +263,7 @@ enum delivery_result cpu_deliver(struct cpu *cpu, const struct event *event, boo
 
     cpu->delivery_in_progress = false;
     cpu->delivering = normalized(cpu, event);
-    if (cpu->non_root && !injected && vmx_intercepts_exception(cpu, &cpu->delivering))
+    if (!injected && vmx_intercepts_exception(cpu, &cpu->delivering))
         return DELIVERY_EXIT;
     cpu->delivery_in_progress = true;
     for (;;) {

@@ -33,33 +33,23 @@ static enum outcome write_cr2(struct cpu *cpu, uint64_t value)
     return OUTCOME_DONE;
 }
 
-/* Bits that the guest/host mask gives to the host keep their value. */
-static uint64_t owned_by_guest(struct cpu *cpu, unsigned reg, uint64_t value)
-{
-    if (!cpu->non_root)
-        return value;
-    if (reg == 0)
-        return vmx_apply_cr0_mask(cpu, cpu->state.cr0, value);
-    return vmx_apply_cr4_mask(cpu, cpu->state.cr4, value);
-}
-
 enum outcome insn_mov_to_cr(struct cpu *cpu, unsigned reg, enum gpr source)
 {
     uint64_t value = cpu->state.gpr[source] & operand_mask(cpu);
 
     if (cpu_cpl(cpu) != 0)
         return cpu_fault_gp(cpu);
-    if (cpu->non_root && vmx_intercepts_mov_to_cr(cpu, reg, source, value))
+    if (vmx_intercepts_mov_to_cr(cpu, reg, source, value))
         return OUTCOME_EXIT;
     switch (reg) {
-    case 0:
-        return cpu_write_cr0(cpu, owned_by_guest(cpu, 0, value));
+    case 0: /* bits that the guest/host mask gives to the host keep their value */
+        return cpu_write_cr0(cpu, vmx_apply_cr0_mask(cpu, cpu->state.cr0, value));
     case 2:
         return write_cr2(cpu, value);
     case 3:
         return cpu_write_cr3(cpu, value);
     case 4:
-        return cpu_write_cr4(cpu, owned_by_guest(cpu, 4, value));
+        return cpu_write_cr4(cpu, vmx_apply_cr4_mask(cpu, cpu->state.cr4, value));
     case 8:
         return write_cr8(cpu, value);
     default:
@@ -71,13 +61,13 @@ static uint64_t visible_cr(struct cpu *cpu, unsigned reg)
 {
     switch (reg) {
     case 0:
-        return cpu->non_root ? vmx_guest_visible_cr0(cpu) : cpu->state.cr0;
+        return vmx_guest_visible_cr0(cpu);
     case 2:
         return cpu->state.cr2;
     case 3:
         return cpu->state.cr3;
     case 4:
-        return cpu->non_root ? vmx_guest_visible_cr4(cpu) : cpu->state.cr4;
+        return vmx_guest_visible_cr4(cpu);
     default:
         return read_cr8(cpu);
     }
@@ -89,7 +79,7 @@ enum outcome insn_mov_from_cr(struct cpu *cpu, unsigned reg, enum gpr destinatio
         return cpu_fault_ud(cpu);
     if (cpu_cpl(cpu) != 0)
         return cpu_fault_gp(cpu);
-    if (cpu->non_root && vmx_intercepts_mov_from_cr(cpu, reg, destination))
+    if (vmx_intercepts_mov_from_cr(cpu, reg, destination))
         return OUTCOME_EXIT;
     cpu->state.gpr[destination] = visible_cr(cpu, reg) & operand_mask(cpu);
     return OUTCOME_DONE;

@@ -8,7 +8,7 @@
  */
 static enum outcome check(struct cpu *cpu, unsigned *reg, bool write, enum gpr gpr)
 {
-    if (cpu->non_root && vmx_intercepts_mov_dr(cpu, *reg, write, gpr))
+    if (vmx_intercepts_mov_dr(cpu, *reg, write, gpr))
         return OUTCOME_EXIT;
     if (*reg == 4 || *reg == 5) {
         if (cpu->state.cr4 & CR4_DE)

@@ -171,9 +171,9 @@ enum outcome insn_hlt(struct cpu *cpu)
 
 enum outcome insn_pause(struct cpu *cpu)
 {
-    return cpu->non_root && vmx_intercepts_pause(cpu, cpu->callbacks->tsc(cpu->machine))
-               ? OUTCOME_EXIT
-               : OUTCOME_DONE;
+    uint64_t tsc = cpu->callbacks->tsc(cpu->machine);
+
+    return vmx_intercepts_pause(cpu, tsc) ? OUTCOME_EXIT : OUTCOME_DONE;
 }
 
 /* MONITOR and MWAIT: #UD where the processor lacks them, and above CPL 0. */

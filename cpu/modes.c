@@ -50,79 +50,90 @@ enum cpu_mode cpu_mode(const struct cpu *cpu)
 
 /* --- The rules ------------------------------------------------------------------------------- */
 
-typedef const struct mode_registers *registers;
-
-static bool activates_long_mode(registers from, registers to)
+static bool activates_long_mode(const struct mode_registers *from, const struct mode_registers *to)
 {
     return !(from->efer & EFER_LMA) && (to->efer & EFER_LMA);
 }
 
-static bool paging_without_protection(registers from, registers to)
+static bool paging_without_protection(const struct mode_registers *from,
+                                      const struct mode_registers *to)
 {
     return (to->cr0 & CR0_PG) && !(to->cr0 & CR0_PE);
 }
 
-static bool write_through_without_cache_disable(registers from, registers to)
+static bool write_through_without_cache_disable(const struct mode_registers *from,
+                                                const struct mode_registers *to)
 {
     return (to->cr0 & CR0_NW) && !(to->cr0 & CR0_CD);
 }
 
-static bool long_mode_without_pae(registers from, registers to)
+static bool long_mode_without_pae(const struct mode_registers *from,
+                                  const struct mode_registers *to)
 {
     return activates_long_mode(from, to) && !(to->cr4 & CR4_PAE);
 }
 
-static bool long_mode_from_long_segment(registers from, registers to)
+static bool long_mode_from_long_segment(const struct mode_registers *from,
+                                        const struct mode_registers *to)
 {
     return activates_long_mode(from, to) && to->cs_long;
 }
 
-static bool long_mode_with_16bit_tss(registers from, registers to)
+static bool long_mode_with_16bit_tss(const struct mode_registers *from,
+                                     const struct mode_registers *to)
 {
     return activates_long_mode(from, to) && to->tss_16bit;
 }
 
-static bool lme_changes_while_paging(registers from, registers to)
+static bool lme_changes_while_paging(const struct mode_registers *from,
+                                     const struct mode_registers *to)
 {
     return (from->cr0 & CR0_PG) && ((from->efer ^ to->efer) & EFER_LME);
 }
 
-static bool paging_ends_in_64bit_mode(registers from, registers to)
+static bool paging_ends_in_64bit_mode(const struct mode_registers *from,
+                                      const struct mode_registers *to)
 {
     return (from->efer & EFER_LMA) && from->cs_long && !(to->cr0 & CR0_PG);
 }
 
-static bool paging_ends_with_pcide(registers from, registers to)
+static bool paging_ends_with_pcide(const struct mode_registers *from,
+                                   const struct mode_registers *to)
 {
     return (from->cr0 & CR0_PG) && !(to->cr0 & CR0_PG) && (to->cr4 & CR4_PCIDE);
 }
 
-static bool pae_ends_in_long_mode(registers from, registers to)
+static bool pae_ends_in_long_mode(const struct mode_registers *from,
+                                  const struct mode_registers *to)
 {
     return (from->efer & to->efer & EFER_LMA) && !(to->cr4 & CR4_PAE);
 }
 
-static bool la57_changes_in_long_mode(registers from, registers to)
+static bool la57_changes_in_long_mode(const struct mode_registers *from,
+                                      const struct mode_registers *to)
 {
     return (from->efer & EFER_LMA) && ((from->cr4 ^ to->cr4) & CR4_LA57);
 }
 
-static bool sets_pcide(registers from, registers to)
+static bool sets_pcide(const struct mode_registers *from, const struct mode_registers *to)
 {
     return !(from->cr4 & CR4_PCIDE) && (to->cr4 & CR4_PCIDE);
 }
 
-static bool pcide_outside_long_mode(registers from, registers to)
+static bool pcide_outside_long_mode(const struct mode_registers *from,
+                                    const struct mode_registers *to)
 {
     return sets_pcide(from, to) && !(from->efer & EFER_LMA);
 }
 
-static bool pcide_with_pcid_in_cr3(registers from, registers to)
+static bool pcide_with_pcid_in_cr3(const struct mode_registers *from,
+                                   const struct mode_registers *to)
 {
     return sets_pcide(from, to) && (from->cr3 & CR3_PCID);
 }
 
-static bool cet_without_write_protect(registers from, registers to)
+static bool cet_without_write_protect(const struct mode_registers *from,
+                                      const struct mode_registers *to)
 {
     return (to->cr4 & CR4_CET) && !(to->cr0 & CR0_WP);
 }
@@ -278,12 +289,10 @@ enum outcome cpu_write_efer(struct cpu *cpu, uint64_t value)
     return cpu_change_mode(cpu, cpu->state.cr0, cpu->state.cr4, value & ~EFER_LMA);
 }
 
-/* SDM "MOV-Move to/from Control Registers": outside IA-32e mode nothing in CR3 is checked; in
- * IA-32e mode the bits from MAXPHYADDR on are reserved, bit 63 is a command with CR4.PCIDE = 1. */
+/* SDM "MOV-Move to/from Control Registers": bits from MAXPHYADDR on are reserved (operands of 32
+ * bits do not reach them); bit 63 is a command with CR4.PCIDE = 1. */
 static bool cr3_reserved(const struct cpu *cpu, uint64_t value)
 {
-    if (!cpu_long_mode(cpu))
-        return false;
     if (cpu->state.cr4 & CR4_PCIDE)
         value &= ~CR3_NOFLUSH;
     return value >> cpu->profile->maxphyaddr;

@@ -443,3 +443,56 @@ Test(cr0, privilege)
         }
     }
 }
+
+/* --- The state machine as a whole ------------------------------------------------------------- */
+
+static void write_cr(unsigned reg, uint64_t value, enum cpu_mode expected)
+{
+    machine.cpu.state.gpr[GPR_RAX] = value;
+    cr_assert_eq(insn_mov_to_cr(&machine.cpu, reg, GPR_RAX), OUTCOME_DONE, "CR%u 0x%lx", reg,
+                 value);
+    cr_assert_eq(cpu_mode(&machine.cpu), expected, "CR%u 0x%lx: %s", reg, value,
+                 cpu_mode_name(cpu_mode(&machine.cpu)));
+}
+
+/* From RESET to 64-bit mode and back, as boot loaders and kexec go. What far jumps and IRET would
+ * load is put into place by hand. */
+Test(cr0, a_tour_of_the_modes)
+{
+    struct cpu_state *state = &machine.cpu.state;
+    const uint64_t pe = CR0_PE | CR0_ET, pg = CR0_PG | pe;
+    uint32_t *cs = &state->seg[SEG_CS].access_rights;
+
+    cpu_reset(&machine.cpu);
+    cr_assert_eq(cpu_mode(&machine.cpu), MODE_REAL);
+    write_cr(0, pe, MODE_PROTECTED_16);
+    state->seg[SEG_DS].limit = 0xffffffff;
+    write_cr(0, CR0_ET, MODE_UNREAL);
+    write_cr(0, pe, MODE_PROTECTED_16);
+    *cs |= AR_DB;
+    write_cr(3, PD32_ADDRESS, MODE_PROTECTED_32);
+    write_cr(0, pg, MODE_PROTECTED_32);
+    state->rflags |= RFLAGS_VM;
+    cr_assert_eq(cpu_mode(&machine.cpu), MODE_VIRTUAL_8086);
+    state->rflags &= ~RFLAGS_VM;
+    write_cr(0, pe, MODE_PROTECTED_32);
+    write_cr(3, PDPT_ADDRESS, MODE_PROTECTED_32);
+    write_cr(4, CR4_PAE, MODE_PROTECTED_32);
+    write_cr(0, pg, MODE_PAE);
+    write_cr(4, 0, MODE_PROTECTED_32);
+    write_cr(4, CR4_PAE, MODE_PAE);
+    write_cr(0, pe, MODE_PROTECTED_32);
+    write_cr(3, PML4_ADDRESS, MODE_PROTECTED_32);
+    cr_assert(cpu_msr_write(&machine.cpu, MSR_EFER, EFER_LME));
+    write_cr(0, pg, MODE_COMPATIBILITY);
+    *cs = (*cs & ~AR_DB) | AR_L;
+    cr_assert_eq(cpu_mode(&machine.cpu), MODE_64BIT);
+    write_cr(0, pg | CR0_WP, MODE_64BIT);
+    *cs = (*cs & ~AR_L) | AR_DB;
+    write_cr(0, pe, MODE_PROTECTED_32);
+    cr_assert(cpu_msr_write(&machine.cpu, MSR_EFER, 0));
+    write_cr(4, 0, MODE_PROTECTED_32);
+    *cs &= ~AR_DB;
+    state->seg[SEG_DS].limit = 0xffff;
+    write_cr(0, CR0_ET, MODE_REAL);
+}

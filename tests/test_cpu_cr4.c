@@ -262,6 +262,23 @@ Test(cr4, bits_exist_by_cpuid)
     }
 }
 
+/* Rules about bits that no profile has yet: "CR4.CET can be set only if CR0.WP is set", "CR0.WP
+ * cannot be cleared as long as CR4.CET = 1", "LA57 cannot be changed in IA-32e mode". */
+Test(cr4, cet_and_la57)
+{
+    struct cpu *cpu = &machine.cpu;
+
+    machine.profile.cr4_allowed |= CR4_CET | CR4_LA57;
+    machine_set_mode(&machine, MODE_64BIT, 0);
+    cr_assert_eq(cpu_write_cr4(cpu, CR4_PAE | CR4_CET), OUTCOME_EXCEPTION);
+    cr_assert_eq(cpu_write_cr4(cpu, CR4_PAE | CR4_LA57), OUTCOME_EXCEPTION);
+    cr_assert_eq(cpu_write_cr0(cpu, cpu->state.cr0 | CR0_WP), OUTCOME_DONE);
+    cr_assert_eq(cpu_write_cr4(cpu, CR4_PAE | CR4_CET), OUTCOME_DONE);
+    cr_assert_eq(cpu_write_cr0(cpu, cpu->state.cr0 & ~CR0_WP), OUTCOME_EXCEPTION);
+    machine_set_mode(&machine, MODE_PROTECTED_16, 0);
+    cr_assert_eq(cpu_write_cr4(cpu, CR4_PAE | CR4_LA57), OUTCOME_DONE);
+}
+
 /* --- CR3 ------------------------------------------------------------------------------------- */
 
 /* In IA-32e mode bits 63:MAXPHYADDR are reserved but for bit 63 with CR4.PCIDE = 1, which "is not
@@ -345,6 +362,32 @@ Test(cr4, mov_to_cr3_loads_pdptes)
             }
         }
     }
+}
+
+/* The PDPTEs are read through EPT, and not by a linear address. */
+Test(cr4, pdptes_behind_ept)
+{
+    struct cpu *cpu = &machine.cpu;
+    struct cpu_state before;
+
+    machine_enable_ept(&machine);
+    machine_set_mode(&machine, MODE_PAE, 0);
+    machine_enter_vmx(&machine, 0, SECONDARY_EPT);
+    cpu->state.cr0 |= CR0_NE;
+    cpu->state.cr4 |= CR4_VMXE;
+    ept_unmap(&machine.ept, 0x30000, FRAME_SIZE);
+    cpu->state.gpr[GPR_RAX] = 0x30040;
+    before = cpu->state;
+    cr_assert_eq(insn_mov_to_cr(cpu, 3, GPR_RAX), OUTCOME_EXIT);
+    cr_assert_eq(cpu->exit.reason, EXIT_EPT_VIOLATION);
+    cr_assert_eq(cpu->exit.guest_physical_address, 0x30040);
+    cr_assert_eq(cpu->exit.qualification & 0x83, 1, "a read, without a linear address");
+    cr_assert_eq(memcmp(&cpu->state, &before, sizeof(before)), 0);
+    cpu->state.cr3 = before.cr3 = 0x30040;
+    cr_assert_eq(cpu_write_cr4(cpu, cpu->state.cr4 | CR4_PGE), OUTCOME_EXIT);
+    cr_assert_eq(memcmp(&cpu->state, &before, sizeof(before)), 0);
+    ept_map(&machine.ept, 0x30000, 0x30000, 12, EPT_ALL, EPT_TYPE_WB);
+    cr_assert_eq(cpu_write_cr4(cpu, cpu->state.cr4 | CR4_PGE), OUTCOME_DONE);
 }
 
 /* --- Other control registers ----------------------------------------------------------------- */
