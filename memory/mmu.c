@@ -164,11 +164,13 @@ void mmu_set_ept(struct mmu *mmu, bool enabled, uint64_t eptp, uint16_t vpid)
 /* ---- Linear addresses ----------------------------------------------------------------------- */
 
 static inline void translation_fill(struct translation *out, uint64_t hpa, uint64_t gpa,
-                                    unsigned shift, unsigned allowed, bool hit)
+                                    unsigned shift, unsigned guest_shift, unsigned allowed,
+                                    bool hit)
 {
     out->hpa = hpa;
     out->gpa = gpa;
     out->page_shift = (uint8_t)shift;
+    out->guest_shift = (uint8_t)guest_shift;
     out->readable = allowed & PAGING_ALLOWS_READ;
     out->writable = allowed >> ACCESS_WRITE & 1;
     out->executable = allowed >> ACCESS_FETCH & 1;
@@ -180,7 +182,8 @@ static inline void translation_from_entry(struct translation *out, const struct 
 {
     uint64_t offset = address & tlb_entry_offset_mask(entry);
 
-    translation_fill(out, entry->hpa | offset, entry->gpa | offset, entry->shift, allowed, true);
+    translation_fill(out, entry->hpa | offset, entry->gpa | offset, entry->shift, entry->guest_shift,
+                     allowed, true);
 }
 
 static void translation_from_walk(const struct mmu *mmu, struct translation *out,
@@ -188,7 +191,7 @@ static void translation_from_walk(const struct mmu *mmu, struct translation *out
 {
     unsigned mode = (access & ~ACCESS_PROBE) >> ACCESS_MODE_SHIFT;
 
-    translation_fill(out, result->hpa, result->gpa, result->shift,
+    translation_fill(out, result->hpa, result->gpa, result->shift, result->guest_shift,
                      mmu->derived.rules->allowed[mode][result->rights], false);
 }
 

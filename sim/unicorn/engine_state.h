@@ -57,6 +57,10 @@ struct unicorn_engine {
     uint64_t code_page_count;
     uint64_t last_code_write;
 
+    /* 2-MiB regions (by hash) in which large guest pages were filled, 4 KiB at a time, since the last
+     * flush: INVLPG of such a page must drop all of its pieces. */
+    uint64_t large_regions[16];
+
     /* Early growth of the soft TLB: it is resized only when it is flushed. */
     uint64_t fills_since_flush;
     unsigned growth_steps;
@@ -95,5 +99,6 @@ bool unicorn_settle_exit(struct unicorn_engine *engine);
 /* mmu.c */
 int unicorn_mmu_create(struct unicorn_engine *engine);
 void unicorn_flush_tlb(struct unicorn_engine *engine);
+void unicorn_flush_page(struct unicorn_engine *engine, uint64_t linear);
 
 #endif

@@ -351,6 +351,8 @@ static void complete(struct unicorn_engine *engine, const struct insn *insn, int
     struct cpu *cpu = engine->cpu;
     if (insn->kind == INSN_IRET) /* the library has done it all in its own copy */
         return;
+    if (insn->kind == INSN_INVLPG)
+        unicorn_flush_page(engine, insn_linear(insn, &cpu->state));
     if (!is_branch(insn))
         advance_rip(cpu, insn->length);
     cpu->state.interruptibility &= ~(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS);

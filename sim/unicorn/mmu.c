@@ -28,7 +28,33 @@ void unicorn_flush_tlb(struct unicorn_engine *engine)
 {
     engine->fills_since_flush = 0;
     engine->statistics.tlb_flushes++;
+    memset(engine->large_regions, 0, sizeof engine->large_regions);
     tlb_flush_x86_64(engine->cs);
+}
+
+/* Bit of large_regions for the large page of this size at a linear address. */
+static unsigned region_bit(uint64_t linear, unsigned shift)
+{
+    return (unsigned)(((linear >> shift) + shift) * 0x9e3779b97f4a7c15ull >> 54);
+}
+
+static bool region_has_large_page(const struct unicorn_engine *engine, uint64_t linear)
+{
+    static const unsigned shifts[] = {21, 22, 30};
+    for (unsigned i = 0; i < sizeof shifts / sizeof *shifts; i++) {
+        unsigned bit = region_bit(linear, shifts[i]);
+        if (engine->large_regions[bit / 64] >> bit % 64 & 1)
+            return true;
+    }
+    return false;
+}
+
+void unicorn_flush_page(struct unicorn_engine *engine, uint64_t linear)
+{
+    if (region_has_large_page(engine, linear))
+        unicorn_flush_tlb(engine);
+    else
+        tlb_flush_page_x86_64(engine->cs, linear & ~PAGE_MASK);
 }
 
 /*
@@ -162,6 +188,10 @@ EXPORT bool x86_cpu_tlb_fill_x86_64(void *cs, uint64_t linear, int size, int acc
                      (translation.writable ? LIB_WRITE : 0) |
                      (translation.executable ? LIB_EXECUTE : 0);
     grow_tlb(engine);
+    if (translation.guest_shift > 12 && translation.guest_shift < 48) {
+        unsigned bit = region_bit(linear, translation.guest_shift);
+        engine->large_regions[bit / 64] |= 1ull << bit % 64;
+    }
     tlb_set_page_x86_64(cs, page, translation.hpa & ~PAGE_MASK, protection, mmu_idx, 4096);
     return true;
 }
