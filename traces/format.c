@@ -70,26 +70,38 @@ static void gather(const struct trace_exit *exit, uint64_t fields[FIELD_COUNT])
     fields[FIELD_CYCLES] = exit->cycles;
 }
 
+/* Appends field `bit` if it differs from the one before it. */
+static inline uint8_t *put_field(uint8_t *out, uint8_t *present, enum field bit, uint64_t now,
+                                 uint64_t before)
+{
+    if (now == before)
+        return out;
+    *present |= 1u << bit;
+    return trace_put_varint(out, difference(now, before));
+}
+
 uint8_t *trace_encode(struct trace_predictor *predictor, const struct trace_exit *exit,
                       uint8_t *out)
 {
     struct trace_exit *last = &predictor->reason[exit->reason % TRACE_REASON_SLOTS];
     struct trace_counters *counters = &predictor->cpu[exit->cpu % TRACE_CPU_SLOTS];
-    uint64_t now[FIELD_COUNT], before[FIELD_COUNT];
-    uint8_t *present = out++;
+    uint8_t *start = out++, present = 0;
 
     out = trace_put_varint(out, exit->reason);
-    gather(exit, now);
-    gather(last, before);
-    *present = 0;
-    for (unsigned i = 0; i < FIELD_COUNT; i++) {
-        if (now[i] == before[i])
-            continue;
-        *present |= 1u << i;
-        out = trace_put_varint(out, difference(now[i], before[i]));
-    }
+    out = put_field(out, &present, FIELD_CPU, exit->cpu, last->cpu);
+    out = put_field(out, &present, FIELD_RIP, exit->rip, last->rip);
+    out = put_field(out, &present, FIELD_QUALIFICATION, exit->qualification, last->qualification);
+    out = put_field(out, &present, FIELD_LINEAR, exit->guest_linear_address,
+                    last->guest_linear_address);
+    out = put_field(out, &present, FIELD_PHYSICAL, exit->guest_physical_address,
+                    last->guest_physical_address);
+    out = put_field(out, &present, FIELD_VALUE, exit->value, last->value);
+    out = put_field(out, &present, FIELD_INTERRUPTION, exit->interruption_info,
+                    last->interruption_info);
+    out = put_field(out, &present, FIELD_CYCLES, exit->cycles, last->cycles);
     out = trace_put_varint(out, difference(exit->instructions, counters->instructions));
     out = trace_put_varint(out, difference(exit->time, counters->time));
+    *start = present;
 
     *last = *exit;
     counters->instructions = exit->instructions;
