@@ -163,6 +163,9 @@ void mmu_set_ept(struct mmu *mmu, bool enabled, uint64_t eptp, uint16_t vpid)
 
 /* ---- Linear addresses ----------------------------------------------------------------------- */
 
+/* guest_shift where the guest does not page: one page as large as the address space. */
+#define NO_GUEST_PAGE 48
+
 static inline void translation_fill(struct translation *out, uint64_t hpa, uint64_t gpa,
                                     unsigned shift, unsigned guest_shift, unsigned allowed,
                                     bool hit)
@@ -320,15 +323,15 @@ static enum mmu_status translate_guest_physical(struct mmu *mmu, uint64_t gpa, u
     uint64_t page_mask = UINT64_MAX << result.shift;
     fill_guest_physical(mmu, gpa & page_mask, result.hpa & page_mask, result.shift,
                         result.rights & RIGHT_EPT_ALL);
-    translation_fill(out, result.hpa, result.gpa, result.shift, result.rights >> RIGHT_EPT_SHIFT,
-                     false);
+    translation_fill(out, result.hpa, result.gpa, result.shift, NO_GUEST_PAGE,
+                     result.rights >> RIGHT_EPT_SHIFT, false);
     return MMU_OK;
 }
 
 /* Neither guest paging nor EPT: nothing to look up, nothing to cache. */
 static enum mmu_status translate_identity(uint64_t address, struct translation *out)
 {
-    translation_fill(out, address, address, 12,
+    translation_fill(out, address, address, 12, NO_GUEST_PAGE,
                      PAGING_ALLOWS_READ | PAGING_ALLOWS_WRITE | PAGING_ALLOWS_FETCH, false);
     return MMU_OK;
 }
@@ -390,7 +393,7 @@ enum mmu_status mmu_translate_physical(struct mmu *mmu, uint64_t gpa, unsigned a
     struct walk_result result;
     enum mmu_status status = mmu_walk_physical(mmu, gpa, access, 0, NULL, mmu->log, &result, fault);
     if (status == MMU_OK)
-        translation_fill(out, result.hpa, result.gpa, result.shift,
+        translation_fill(out, result.hpa, result.gpa, result.shift, NO_GUEST_PAGE,
                          result.rights >> RIGHT_EPT_SHIFT, false);
     return status;
 }
