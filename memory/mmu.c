@@ -185,8 +185,8 @@ static inline void translation_from_entry(struct translation *out, const struct 
 {
     uint64_t offset = address & tlb_entry_offset_mask(entry);
 
-    translation_fill(out, entry->hpa | offset, entry->gpa | offset, entry->shift, entry->guest_shift,
-                     allowed, true);
+    translation_fill(out, entry->hpa | offset, entry->gpa | offset, entry->shift,
+                     entry->guest_shift, allowed, true);
 }
 
 static void translation_from_walk(const struct mmu *mmu, struct translation *out,

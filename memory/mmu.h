@@ -45,9 +45,9 @@ struct mmu_fault {
  * supervisor mode, same AC) until the next flush.
  */
 struct translation {
-    uint64_t hpa;       /* host-physical address of the byte at the linear address */
-    uint64_t gpa;       /* its guest-physical address */
-    uint8_t page_shift; /* 12, 21, 22 or 30: smaller of the guest's and EPT's page sizes */
+    uint64_t hpa;        /* host-physical address of the byte at the linear address */
+    uint64_t gpa;        /* its guest-physical address */
+    uint8_t page_shift;  /* 12, 21, 22 or 30: smaller of the guest's and EPT's page sizes */
     uint8_t guest_shift; /* the guest's page size alone: what INVLPG of an address drops */
     bool readable, writable, executable; /* for this mode; writable only once D flags are set */
     bool tlb_hit;

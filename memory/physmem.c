@@ -41,12 +41,19 @@ void physmem_destroy(struct physmem *physmem)
 uint64_t physmem_alloc_frame(struct physmem *physmem)
 {
     uint64_t hpa = physmem->free_list;
-    if (hpa == FRAME_NONE)
-        return physmem_alloc_range(physmem, FRAME_SIZE, FRAME_SIZE);
-    uint8_t *frame = physmem_at(physmem, hpa);
-    memcpy(&physmem->free_list, frame, sizeof(physmem->free_list));
-    memset(frame, 0, FRAME_SIZE);
-    return hpa;
+
+    if (hpa != FRAME_NONE) {
+        uint8_t *frame = physmem_at(physmem, hpa);
+        memcpy(&physmem->free_list, frame, sizeof(physmem->free_list));
+        memset(frame, 0, FRAME_SIZE);
+        return hpa;
+    }
+    if (physmem->gap_next < physmem->gap_end) {
+        hpa = physmem->gap_next;
+        physmem->gap_next += FRAME_SIZE;
+        return hpa;
+    }
+    return physmem_alloc_range(physmem, FRAME_SIZE, FRAME_SIZE);
 }
 
 void physmem_free_frame(struct physmem *physmem, uint64_t hpa)
@@ -65,6 +72,10 @@ uint64_t physmem_alloc_range(struct physmem *physmem, uint64_t size, uint64_t al
     uint64_t hpa = (physmem->next_frame + alignment - 1) & ~(alignment - 1);
     if (!physmem_contains(physmem, hpa, size))
         return FRAME_NONE;
+    if (hpa - physmem->next_frame > physmem->gap_end - physmem->gap_next) {
+        physmem->gap_next = physmem->next_frame;
+        physmem->gap_end = hpa;
+    }
     physmem->next_frame = hpa + size;
     /* Guest RAM is accessed all over: host huge pages save host TLB misses. Best effort. */
     if (size >= HUGE_PAGE_SIZE)

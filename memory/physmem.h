@@ -17,8 +17,8 @@ struct physmem {
     uint8_t *base;       /* host-virtual address of host-physical address 0 */
     uint64_t size;       /* bytes */
     uint64_t next_frame; /* first never-allocated byte */
-    uint64_t
-        free_list; /* freed frames, linked through their first 8 bytes; FRAME_NONE at the end */
+    uint64_t free_list;  /* freed frames, linked through their first 8 bytes; then FRAME_NONE */
+    uint64_t gap_next, gap_end; /* the largest range skipped for alignment, used up by frames */
 };
 
 /* Returns 0 or -errno. size is a multiple of FRAME_SIZE. */
