@@ -224,7 +224,6 @@ static enum vmentry_status deliver_pending_debug(struct cpu *cpu)
         .debug = pending & ~PENDING_DEBUG_BREAKPOINT,
     };
     state->pending_debug = 0;
-    state->activity = ACTIVITY_ACTIVE;
     return deliver(cpu, &event, false);
 }
 
@@ -274,7 +273,6 @@ enum vmentry_status vmentry(struct cpu *cpu, bool launch)
     vmcs->launched = true;
     vmcs->dirty = 0;
     cpu->non_root = true;
-    cpu->delivery_in_progress = false;
     cpu->vmx.last_pause = 0;
     cpu->vmx.nmi_unblocked_by_iret = false;
     start_preemption_timer(cpu);

@@ -43,11 +43,6 @@ static enum vmentry_status enter_injecting(struct machine *machine, uint32_t inf
     return vmentry(&machine->cpu, true);
 }
 
-static uint64_t field(const struct machine *machine, enum vmcs_field field)
-{
-    return vmcs_get(&machine->vmcs, field);
-}
-
 /* --- Injection -----------------------------------------------------------------------------------
  */
 
@@ -77,7 +72,7 @@ Test(vmx_events, injection_runs_through_the_idt)
         /* An injected event is never held against the exception bitmap. */
         vmcs_set(&machine->vmcs, VMCS_EXCEPTION_BITMAP, UINT32_MAX);
         vmcs_set(&machine->vmcs, VMCS_PIN_BASED_CONTROLS,
-                 field(machine, VMCS_PIN_BASED_CONTROLS) | PIN_NMI_EXITING);
+                 machine_field(machine, VMCS_PIN_BASED_CONTROLS) | PIN_NMI_EXITING);
         cr_assert_eq(enter_injecting(machine, rows[i].info), VMENTRY_OK, "row %u", i);
         cr_assert_eq(state->rip, HANDLER + vector, "row %u", i);
         cr_assert_eq(state->gpr[GPR_RSP], STACK_TOP - 4 * words, "row %u", i);
@@ -149,18 +144,18 @@ Test(vmx_events, exit_in_the_middle_of_injection)
     cr_assert_eq(cpu->exit.reason, EXIT_EPT_VIOLATION);
     cr_assert_eq(cpu->exit.guest_physical_address, BEYOND_MEMORY + 8 * 0x80);
     cr_assert(cpu->non_root);
-    vmexit_record_information(cpu);
-    cr_assert(vmexit_save_guest_state(cpu));
-    cr_assert(vmexit_load_host_state(cpu));
-    cr_assert_eq(field(machine, VMCS_IDT_VECTORING_INFO), INJECT(EVENT_SOFTWARE_INTERRUPT, 0x80));
-    cr_assert_eq(field(machine, VMCS_EXIT_INSTRUCTION_LENGTH), 2);
-    cr_assert_eq(field(machine, VMCS_GUEST_RIP), 0x1234);
-    cr_assert_eq(field(machine, VMCS_GUEST_RSP), STACK_TOP);
-    cr_assert_eq(field(machine, VMCS_GUEST_RFLAGS), RFLAGS_FIXED | RFLAGS_IF);
-    cr_assert_not(field(machine, VMCS_ENTRY_INTERRUPTION_INFO) & INTR_INFO_VALID);
+    machine_leave_guest(machine);
+    cr_assert_eq(machine_field(machine, VMCS_IDT_VECTORING_INFO),
+                 INJECT(EVENT_SOFTWARE_INTERRUPT, 0x80));
+    cr_assert_eq(machine_field(machine, VMCS_EXIT_INSTRUCTION_LENGTH), 2);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_RIP), 0x1234);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_RSP), STACK_TOP);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_RFLAGS), RFLAGS_FIXED | RFLAGS_IF);
+    cr_assert_not(machine_field(machine, VMCS_ENTRY_INTERRUPTION_INFO) & INTR_INFO_VALID);
 
     vmcs_set(&machine->vmcs, VMCS_GUEST_IDTR_BASE, 0x6000);
-    vmcs_set(&machine->vmcs, VMCS_ENTRY_INTERRUPTION_INFO, field(machine, VMCS_IDT_VECTORING_INFO));
+    vmcs_set(&machine->vmcs, VMCS_ENTRY_INTERRUPTION_INFO,
+             machine_field(machine, VMCS_IDT_VECTORING_INFO));
     cr_assert_eq(vmentry(cpu, false), VMENTRY_OK);
     cr_assert_eq(cpu->state.rip, HANDLER + 0x80);
     machine_destroy(machine);
@@ -183,10 +178,10 @@ Test(vmx_events, injection_into_a_broken_guest)
     cr_assert_eq(enter_injecting(machine, INJECT(EVENT_HARDWARE_EXCEPTION, VECTOR_UD)),
                  VMENTRY_EXIT);
     vmexit_record_information(&machine->cpu);
-    cr_assert_eq(field(machine, VMCS_EXIT_INTERRUPTION_INFO),
+    cr_assert_eq(machine_field(machine, VMCS_EXIT_INTERRUPTION_INFO),
                  INJECT(EVENT_HARDWARE_EXCEPTION, VECTOR_GP) | INTR_INFO_ERROR_CODE);
-    cr_assert_eq(field(machine, VMCS_EXIT_INTERRUPTION_ERROR_CODE), VECTOR_UD * 8 + 2 + 1);
-    cr_assert_eq(field(machine, VMCS_IDT_VECTORING_INFO),
+    cr_assert_eq(machine_field(machine, VMCS_EXIT_INTERRUPTION_ERROR_CODE), VECTOR_UD * 8 + 2 + 1);
+    cr_assert_eq(machine_field(machine, VMCS_IDT_VECTORING_INFO),
                  INJECT(EVENT_HARDWARE_EXCEPTION, VECTOR_UD));
     machine_destroy(machine);
 }
@@ -299,10 +294,7 @@ Test(vmx_events, msr_lists_load_and_store)
     cr_assert_eq(cpu->state.kernel_gs_base, 0xffff888000001000);
     cr_assert_eq(cpu->state.lstar, 0xffffffff81000000);
     cpu->state.lstar = 0xffffffff82000000;
-    vmx_exit_event(cpu, EXIT_INTERRUPT_WINDOW);
-    vmexit_record_information(cpu);
-    cr_assert(vmexit_save_guest_state(cpu));
-    cr_assert(vmexit_load_host_state(cpu));
+    machine_leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
     cr_assert_eq(store[0].data, 0xffffffff82000000);
     cr_assert_eq(cpu->state.lstar, 0x1234);
     machine_destroy(machine);
@@ -326,31 +318,37 @@ Test(vmx_events, msr_list_entries_that_fail_the_entry)
         set_list(machine, VMCS_ENTRY_MSR_LOAD_COUNT, VMCS_ENTRY_MSR_LOAD_ADDRESS, 0, 2);
         vmcs_set(&machine->vmcs, VMCS_ENTRY_INTERRUPTION_INFO, INJECT(EVENT_NMI, 2));
         cr_assert_eq(vmentry(&machine->cpu, true), VMENTRY_FAILED_MSR, "entry %u", i / 2);
-        cr_assert_eq(field(machine, VMCS_EXIT_REASON), 0x80000022);
-        cr_assert_eq(field(machine, VMCS_EXIT_QUALIFICATION), position + 1);
+        cr_assert_eq(machine_field(machine, VMCS_EXIT_REASON), 0x80000022);
+        cr_assert_eq(machine_field(machine, VMCS_EXIT_QUALIFICATION), position + 1);
         cr_assert_eq(machine->cpu.state.rip, HOST_ENTRY_POINT);
         cr_assert_not(machine->cpu.non_root);
         cr_assert_not(machine->vmcs.launched);
-        cr_assert(field(machine, VMCS_ENTRY_INTERRUPTION_INFO) & INTR_INFO_VALID);
+        cr_assert(machine_field(machine, VMCS_ENTRY_INTERRUPTION_INFO) & INTR_INFO_VALID);
         machine_destroy(machine);
     }
 }
 
 /* --- VMX aborts ------------------------------------------------------------------------------- */
 
+/* "Saving MSRs": an MSR that does not exist, SMBASE outside SMM, the local APIC's, reserved bits.
+ */
 Test(vmx_events, abort_storing_msrs)
 {
-    struct machine *machine = machine_protected();
-    *list_at(machine, 0) = (struct list_entry){0x12345678, 0, 0};
-    set_list(machine, VMCS_EXIT_MSR_STORE_COUNT, VMCS_EXIT_MSR_STORE_ADDRESS, 0, 1);
-    cr_assert_eq(vmentry(&machine->cpu, true), VMENTRY_OK);
-    vmx_exit_event(&machine->cpu, EXIT_INTERRUPT_WINDOW);
-    vmexit_record_information(&machine->cpu);
-    cr_assert_not(vmexit_save_guest_state(&machine->cpu));
-    cr_assert_eq(machine->vmcs.abort_indicator, 1);
-    cr_assert_eq(machine->cpu.state.activity, ACTIVITY_SHUTDOWN);
-    cr_assert_not(machine->cpu.non_root);
-    machine_destroy(machine);
+    static const struct list_entry bad[] = {
+        {0x12345678, 0, 0}, {0x9e, 0, 0}, {0x802, 0, 0}, {MSR_LSTAR, 1, 0}};
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct machine *machine = machine_protected();
+        *list_at(machine, 0) = bad[i];
+        set_list(machine, VMCS_EXIT_MSR_STORE_COUNT, VMCS_EXIT_MSR_STORE_ADDRESS, 0, 1);
+        cr_assert_eq(vmentry(&machine->cpu, true), VMENTRY_OK);
+        vmx_exit_event(&machine->cpu, EXIT_INTERRUPT_WINDOW);
+        vmexit_record_information(&machine->cpu);
+        cr_assert_not(vmexit_save_guest_state(&machine->cpu), "entry %u", i);
+        cr_assert_eq(machine->vmcs.abort_indicator, 1);
+        cr_assert_eq(machine->cpu.state.activity, ACTIVITY_SHUTDOWN);
+        cr_assert_not(machine->cpu.non_root);
+        machine_destroy(machine);
+    }
 }
 
 Test(vmx_events, abort_loading_msrs)

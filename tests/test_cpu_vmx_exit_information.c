@@ -7,26 +7,6 @@
 
 #define INJECT(type, vector) (INTR_INFO_VALID | (uint32_t)(type) << INTR_INFO_TYPE_SHIFT | (vector))
 
-/* The exit that cpu->exit describes, as the VM handler performs it. */
-static void leave_guest(struct machine *machine)
-{
-    vmexit_record_information(&machine->cpu);
-    cr_assert(vmexit_save_guest_state(&machine->cpu));
-    cr_assert(vmexit_load_host_state(&machine->cpu));
-    cr_assert_not(machine->cpu.non_root);
-}
-
-static void leave_guest_by(struct machine *machine, enum exit_reason reason)
-{
-    vmx_exit_event(&machine->cpu, reason);
-    leave_guest(machine);
-}
-
-static uint64_t field(const struct machine *machine, enum vmcs_field field)
-{
-    return vmcs_get(&machine->vmcs, field);
-}
-
 /* --- Information ------------------------------------------------------------------------------ */
 
 Test(vmx_transitions, exit_information_arrives_in_the_vmcs)
@@ -41,17 +21,17 @@ Test(vmx_transitions, exit_information_arrives_in_the_vmcs)
                                          .interruption_error_code = 6,
                                          .instruction_info = 9};
     vmcs_store(&machine->vmcs, VMCS_ENTRY_INTERRUPTION_INFO, INJECT(EVENT_NMI, 2));
-    leave_guest(machine);
-    cr_assert_eq(field(machine, VMCS_EXIT_REASON), 30);
-    cr_assert_eq(field(machine, VMCS_EXIT_INSTRUCTION_LENGTH), 2);
-    cr_assert_eq(field(machine, VMCS_EXIT_QUALIFICATION), 0x1122334455667788);
-    cr_assert_eq(field(machine, VMCS_GUEST_LINEAR_ADDRESS), 3);
-    cr_assert_eq(field(machine, VMCS_GUEST_PHYSICAL_ADDRESS), 4);
-    cr_assert_eq(field(machine, VMCS_EXIT_INTERRUPTION_INFO), 5);
-    cr_assert_eq(field(machine, VMCS_EXIT_INTERRUPTION_ERROR_CODE), 6);
-    cr_assert_eq(field(machine, VMCS_IDT_VECTORING_INFO), 0);
-    cr_assert_eq(field(machine, VMCS_EXIT_INSTRUCTION_INFO), 9);
-    cr_assert_eq(field(machine, VMCS_ENTRY_INTERRUPTION_INFO), 0x202, "valid bit cleared");
+    machine_leave_guest(machine);
+    cr_assert_eq(machine_field(machine, VMCS_EXIT_REASON), 30);
+    cr_assert_eq(machine_field(machine, VMCS_EXIT_INSTRUCTION_LENGTH), 2);
+    cr_assert_eq(machine_field(machine, VMCS_EXIT_QUALIFICATION), 0x1122334455667788);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_LINEAR_ADDRESS), 3);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_PHYSICAL_ADDRESS), 4);
+    cr_assert_eq(machine_field(machine, VMCS_EXIT_INTERRUPTION_INFO), 5);
+    cr_assert_eq(machine_field(machine, VMCS_EXIT_INTERRUPTION_ERROR_CODE), 6);
+    cr_assert_eq(machine_field(machine, VMCS_IDT_VECTORING_INFO), 0);
+    cr_assert_eq(machine_field(machine, VMCS_EXIT_INSTRUCTION_INFO), 9);
+    cr_assert_eq(machine_field(machine, VMCS_ENTRY_INTERRUPTION_INFO), 0x202, "valid bit cleared");
     machine_destroy(machine);
 }
 
@@ -123,10 +103,11 @@ Test(vmx_transitions, idt_vectoring_information)
         cpu->delivering = rows[i].delivering;
         cpu->delivery_in_progress = true;
         vmexit_record_information(cpu);
-        cr_assert_eq(field(machine, VMCS_IDT_VECTORING_INFO), rows[i].info, "row %u", i);
-        cr_assert_eq(field(machine, VMCS_IDT_VECTORING_ERROR_CODE), rows[i].error_code, "row %u",
+        cr_assert_eq(machine_field(machine, VMCS_IDT_VECTORING_INFO), rows[i].info, "row %u", i);
+        cr_assert_eq(machine_field(machine, VMCS_IDT_VECTORING_ERROR_CODE), rows[i].error_code,
+                     "row %u", i);
+        cr_assert_eq(machine_field(machine, VMCS_EXIT_INSTRUCTION_LENGTH), rows[i].length, "row %u",
                      i);
-        cr_assert_eq(field(machine, VMCS_EXIT_INSTRUCTION_LENGTH), rows[i].length, "row %u", i);
         cr_assert_not(cpu->delivery_in_progress);
     }
     machine->cpu.vmx.nmi_unblocked_by_iret = true;
@@ -181,8 +162,8 @@ Test(vmx_transitions, resume_flag)
         cpu->delivery_in_progress = rows[i / 2].delivering != &none;
         vmexit_record_information(cpu);
         cr_assert(vmexit_save_guest_state(cpu));
-        cr_assert_eq(field(machine, VMCS_GUEST_RFLAGS), RFLAGS_FIXED | (expected ? RFLAGS_RF : 0),
-                     "row %u, RF %u", i / 2, before);
+        cr_assert_eq(machine_field(machine, VMCS_GUEST_RFLAGS),
+                     RFLAGS_FIXED | (expected ? RFLAGS_RF : 0), "row %u, RF %u", i / 2, before);
     }
     machine_destroy(machine);
 }
@@ -216,7 +197,8 @@ Test(vmx_transitions, pending_debug_exceptions)
         cpu->state.rflags = RFLAGS_FIXED | rows[i].rflags;
         vmexit_record_information(cpu);
         cr_assert(vmexit_save_guest_state(cpu));
-        cr_assert_eq(field(machine, VMCS_GUEST_PENDING_DEBUG), rows[i].expected, "row %u", i);
+        cr_assert_eq(machine_field(machine, VMCS_GUEST_PENDING_DEBUG), rows[i].expected, "row %u",
+                     i);
     }
     machine_destroy(machine);
 }
@@ -227,14 +209,14 @@ Test(vmx_transitions, nmi_blocking_in_the_host)
     struct machine *machine = machine_in_guest(GUEST_64BIT);
     struct cpu *cpu = &machine->cpu;
     cpu->state.interruptibility = BLOCKING_BY_NMI;
-    leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
+    machine_leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
     cr_assert_eq(cpu->state.interruptibility, 0);
-    cr_assert_eq(field(machine, VMCS_GUEST_INTERRUPTIBILITY), BLOCKING_BY_NMI);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_INTERRUPTIBILITY), BLOCKING_BY_NMI);
     vmcs_set(&machine->vmcs, VMCS_GUEST_INTERRUPTIBILITY, 0);
     cr_assert_eq(vmentry(cpu, false), VMENTRY_OK);
     cr_assert(vmx_intercepts_nmi(cpu));
-    leave_guest(machine);
+    machine_leave_guest(machine);
     cr_assert_eq(cpu->state.interruptibility, BLOCKING_BY_NMI);
-    cr_assert_eq(field(machine, VMCS_GUEST_INTERRUPTIBILITY), 0);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_INTERRUPTIBILITY), 0);
     machine_destroy(machine);
 }

@@ -7,26 +7,6 @@
 #include <stdio.h>
 #include <time.h>
 
-/* The exit that cpu->exit describes, as the VM handler performs it. */
-static void leave_guest(struct machine *machine)
-{
-    vmexit_record_information(&machine->cpu);
-    cr_assert(vmexit_save_guest_state(&machine->cpu));
-    cr_assert(vmexit_load_host_state(&machine->cpu));
-    cr_assert_not(machine->cpu.non_root);
-}
-
-static void leave_guest_by(struct machine *machine, enum exit_reason reason)
-{
-    vmx_exit_event(&machine->cpu, reason);
-    leave_guest(machine);
-}
-
-static uint64_t field(const struct machine *machine, enum vmcs_field field)
-{
-    return vmcs_get(&machine->vmcs, field);
-}
-
 /* --- Round trips ------------------------------------------------------------------------------ */
 
 static uint64_t random_canonical(uint64_t *seed)
@@ -42,7 +22,7 @@ static void randomize(struct machine *machine, enum vmcs_field field, uint64_t v
 /* Guest fields that may hold anything, in a guest that is otherwise valid. */
 static void randomize_guest(struct machine *machine, enum guest guest, uint64_t *seed)
 {
-    uint64_t rflags = field(machine, VMCS_GUEST_RFLAGS);
+    uint64_t rflags = machine_field(machine, VMCS_GUEST_RFLAGS);
     static const enum vmcs_field addresses[] = {VMCS_GUEST_SYSENTER_ESP, VMCS_GUEST_SYSENTER_EIP,
                                                 VMCS_GUEST_GDTR_BASE,    VMCS_GUEST_IDTR_BASE,
                                                 VMCS_GUEST_TR_BASE,      VMCS_GUEST_LDTR_BASE};
@@ -57,16 +37,17 @@ static void randomize_guest(struct machine *machine, enum guest guest, uint64_t 
     /* CF, PF, AF, ZF, SF, DF, OF, IOPL, NT, RF, AC, VIF, VIP, ID */
     randomize(machine, VMCS_GUEST_RFLAGS, rflags | (random_next(seed) & 0x3d7cd5));
     randomize(machine, VMCS_GUEST_CR0,
-              field(machine, VMCS_GUEST_CR0) |
+              machine_field(machine, VMCS_GUEST_CR0) |
                   (random_next(seed) & (CR0_MP | CR0_EM | CR0_TS | CR0_WP | CR0_AM)));
     randomize(machine, VMCS_GUEST_CR3, random_next(seed) & ((1ull << 46) - 1));
     randomize(machine, VMCS_GUEST_CR4,
-              field(machine, VMCS_GUEST_CR4) |
+              machine_field(machine, VMCS_GUEST_CR4) |
                   (random_next(seed) & (CR4_TSD | CR4_DE | CR4_PGE | CR4_OSFXSR | CR4_SMEP)));
     randomize(machine, VMCS_GUEST_DR7, DR7_FIXED | (random_next(seed) & 0xffff23ff));
     randomize(machine, VMCS_GUEST_DEBUGCTL, random_next(seed) & DEBUGCTL_BTF);
     randomize(machine, VMCS_GUEST_EFER,
-              field(machine, VMCS_GUEST_EFER) | (random_next(seed) & (EFER_SCE | EFER_NXE)));
+              machine_field(machine, VMCS_GUEST_EFER) |
+                  (random_next(seed) & (EFER_SCE | EFER_NXE)));
     randomize(machine, VMCS_GUEST_PAT, random_next(seed) & 1 ? 0x0706050401000607 : PAT_AT_RESET);
     for (unsigned i = 0; guest == GUEST_PAE && i < 4; i++)
         randomize(machine, VMCS_GUEST_PDPTE0 + i, random_next(seed) & 0x00003ffffffff019);
@@ -130,12 +111,13 @@ Test(vmx_transitions, entry_and_exit_preserve_every_guest_field)
                          (unsigned long)start, round);
             cr_assert_eq(machine->cpu.state.rip, vmcs_get(&before, VMCS_GUEST_RIP));
             poison_saved_fields(machine, guest);
-            leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
+            machine_leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
             for (enum vmcs_field i = 0; i < VMCS_FIELD_COUNT; i++)
-                cr_assert(vmcs_field_read_only(i) || field(machine, i) == vmcs_get(&before, i),
+                cr_assert(vmcs_field_read_only(i) ||
+                              machine_field(machine, i) == vmcs_get(&before, i),
                           "seed %#lx, round %u: %s was %#lx, is %#lx", (unsigned long)start, round,
                           vmcs_field_name(i), (unsigned long)vmcs_get(&before, i),
-                          (unsigned long)field(machine, i));
+                          (unsigned long)machine_field(machine, i));
         }
         cr_assert_eq(machine->vmcs.dirty, 0);
     }
@@ -159,19 +141,19 @@ Test(vmx_transitions, exit_saves_what_the_guest_changed)
     state->sysenter_eip = 0x12345;
     state->interruptibility = BLOCKING_BY_NMI;
     state->pending_debug = 1 << 12 | 1;
-    leave_guest_by(machine, EXIT_MONITOR_TRAP_FLAG);
-    cr_assert_eq(field(machine, VMCS_GUEST_RIP), 0xffffffff80001000);
-    cr_assert_eq(field(machine, VMCS_GUEST_RSP), 0x7000);
-    cr_assert_eq(field(machine, VMCS_GUEST_CR3), 0x42000);
-    cr_assert_eq(field(machine, VMCS_GUEST_FS_BASE), 0x7f0000001000);
-    cr_assert_eq(field(machine, VMCS_GUEST_SS_ACCESS_RIGHTS) & AR_DPL_MASK, AR_DPL_MASK);
-    cr_assert_eq(field(machine, VMCS_GUEST_EFER), EFER_LMA | EFER_LME | EFER_SCE);
-    cr_assert_eq(field(machine, VMCS_GUEST_DR7), 0x401);
-    cr_assert_eq(field(machine, VMCS_GUEST_PAT), 0);
-    cr_assert_eq(field(machine, VMCS_GUEST_SYSENTER_EIP), 0x12345);
-    cr_assert_eq(field(machine, VMCS_GUEST_INTERRUPTIBILITY), BLOCKING_BY_NMI);
-    cr_assert_eq(field(machine, VMCS_GUEST_PENDING_DEBUG), 1 << 12 | 1);
-    cr_assert_eq(field(machine, VMCS_PREEMPTION_TIMER_VALUE), 0x10000 - 3);
+    machine_leave_guest_by(machine, EXIT_MONITOR_TRAP_FLAG);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_RIP), 0xffffffff80001000);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_RSP), 0x7000);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_CR3), 0x42000);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_FS_BASE), 0x7f0000001000);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_SS_ACCESS_RIGHTS) & AR_DPL_MASK, AR_DPL_MASK);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_EFER), EFER_LMA | EFER_LME | EFER_SCE);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_DR7), 0x401);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_PAT), 0);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_SYSENTER_EIP), 0x12345);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_INTERRUPTIBILITY), BLOCKING_BY_NMI);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_PENDING_DEBUG), 1 << 12 | 1);
+    cr_assert_eq(machine_field(machine, VMCS_PREEMPTION_TIMER_VALUE), 0x10000 - 3);
     machine_destroy(machine);
 }
 
@@ -191,12 +173,12 @@ Test(vmx_transitions, exit_saves_by_control)
     state->debugctl = DEBUGCTL_BTF;
     state->pat = 0;
     state->efer |= EFER_SCE;
-    leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
-    cr_assert_eq(field(machine, VMCS_GUEST_DR7), 0x400);
-    cr_assert_eq(field(machine, VMCS_GUEST_DEBUGCTL), 0);
-    cr_assert_eq(field(machine, VMCS_GUEST_PAT), PAT_AT_RESET);
-    cr_assert_eq(field(machine, VMCS_GUEST_EFER), EFER_LMA | EFER_LME);
-    cr_assert_eq(field(machine, VMCS_PREEMPTION_TIMER_VALUE), 0x10000);
+    machine_leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_DR7), 0x400);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_DEBUGCTL), 0);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_PAT), PAT_AT_RESET);
+    cr_assert_eq(machine_field(machine, VMCS_GUEST_EFER), EFER_LMA | EFER_LME);
+    cr_assert_eq(machine_field(machine, VMCS_PREEMPTION_TIMER_VALUE), 0x10000);
     /* Not loaded either: the guest's values stay in the processor, LMA and LME excepted. */
     cr_assert_eq(state->pat, 0);
     cr_assert_eq(state->efer, EFER_LMA | EFER_LME | EFER_SCE);
@@ -210,13 +192,13 @@ Test(vmx_transitions, exit_loads_by_control)
     struct machine *machine = machine_create();
     machine_prepare(machine, GUEST_PROTECTED);
     vmcs_set(&machine->vmcs, VMCS_EXIT_CONTROLS,
-             field(machine, VMCS_EXIT_CONTROLS) & ~EXIT_LOAD_EFER);
+             machine_field(machine, VMCS_EXIT_CONTROLS) & ~EXIT_LOAD_EFER);
     vmcs_set(&machine->vmcs, VMCS_HOST_PAT, 0x0707070707070707);
     cr_assert_eq(vmentry(&machine->cpu, true), VMENTRY_OK);
     cr_assert_eq(machine->cpu.state.pat, PAT_AT_RESET);
     cr_assert_eq(machine->cpu.state.efer, 0);
     machine->cpu.state.efer = EFER_NXE;
-    leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
+    machine_leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
     cr_assert_eq(machine->cpu.state.efer, EFER_LMA | EFER_LME | EFER_NXE);
     cr_assert_eq(machine->cpu.state.pat, 0x0707070707070707);
     vmcs_store(&machine->vmcs, VMCS_HOST_CR4, CR4_VMXE);
@@ -234,13 +216,13 @@ Test(vmx_transitions, exit_stores_lma_as_entry_control)
 {
     struct machine *machine = machine_in_guest(GUEST_64BIT);
     machine->cpu.state.efer &= ~EFER_LMA;
-    leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
-    cr_assert_not(field(machine, VMCS_ENTRY_CONTROLS) & ENTRY_IA32E_MODE_GUEST);
+    machine_leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
+    cr_assert_not(machine_field(machine, VMCS_ENTRY_CONTROLS) & ENTRY_IA32E_MODE_GUEST);
     machine_prepare(machine, GUEST_PROTECTED);
     cr_assert_eq(vmentry(&machine->cpu, true), VMENTRY_OK);
     machine->cpu.state.efer |= EFER_LMA;
-    leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
-    cr_assert(field(machine, VMCS_ENTRY_CONTROLS) & ENTRY_IA32E_MODE_GUEST);
+    machine_leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
+    cr_assert(machine_field(machine, VMCS_ENTRY_CONTROLS) & ENTRY_IA32E_MODE_GUEST);
     machine_destroy(machine);
 }
 
@@ -267,16 +249,16 @@ Test(vmx_transitions, exit_loads_host_state)
     machine->cpu.state.pending_debug = 1 << 14;
     machine->cpu.state.interruptibility = BLOCKING_BY_STI;
     machine->cpu.state.activity = ACTIVITY_HLT;
-    leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
+    machine_leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
 
     cr_assert_eq(state->rip, HOST_ENTRY_POINT);
     cr_assert_eq(state->gpr[GPR_RSP], HOST_ENTRY_POINT + 0x10000);
     cr_assert_eq(state->rflags, 2);
-    cr_assert_eq(state->cr0, field(machine, VMCS_HOST_CR0) | CR0_CD);
+    cr_assert_eq(state->cr0, machine_field(machine, VMCS_HOST_CR0) | CR0_CD);
     cr_assert_eq(state->cr2, 0x2222);
     cr_assert_eq(state->cr3, 0x1000);
-    cr_assert_eq(state->cr4, field(machine, VMCS_HOST_CR4));
-    cr_assert_eq(state->efer, field(machine, VMCS_HOST_EFER));
+    cr_assert_eq(state->cr4, machine_field(machine, VMCS_HOST_CR4));
+    cr_assert_eq(state->efer, machine_field(machine, VMCS_HOST_EFER));
     cr_assert_eq(state->dr7, 0x400);
     cr_assert_eq(state->debugctl, 0);
     cr_assert_eq(state->sysenter_cs, 0x10);
@@ -314,7 +296,7 @@ Test(vmx_transitions, exit_loads_host_state)
 Test(vmx_transitions, a_32_bit_host_has_32_bit_code)
 {
     struct machine *machine = machine_in_guest(GUEST_32BIT_HOST);
-    leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
+    machine_leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
     cr_assert_eq(machine->cpu.state.seg[SEG_CS].access_rights, 0xc09b);
     cr_assert_eq(machine->cpu.state.efer & (EFER_LMA | EFER_LME), 0);
     cr_assert_eq(machine->cpu.state.rip, 0x100000);
@@ -354,11 +336,11 @@ Test(vmx_transitions, entry_loads_pdptes_from_memory)
     pdptes[2] = 0x5001;
     cr_assert_eq(vmentry(&machine->cpu, true), VMENTRY_OK);
     cr_assert_eq(machine->cpu.state.pdpte[2], 0x5001);
-    leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
+    machine_leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
     pdptes[1] = 0x5003;
     cr_assert_eq(vmentry(&machine->cpu, false), VMENTRY_FAILED_GUEST);
-    cr_assert_eq(field(machine, VMCS_EXIT_REASON), 0x80000021);
-    cr_assert_eq(field(machine, VMCS_EXIT_QUALIFICATION), 2);
+    cr_assert_eq(machine_field(machine, VMCS_EXIT_REASON), 0x80000021);
+    cr_assert_eq(machine_field(machine, VMCS_EXIT_QUALIFICATION), 2);
     cr_assert_eq(machine->cpu.state.rip, HOST_ENTRY_POINT);
     cr_assert_not(machine->cpu.mmu.ept_enabled);
     machine_destroy(machine);
@@ -380,7 +362,7 @@ Test(vmx_transitions, entry_without_load_efer)
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         machine_prepare(machine, rows[i].guest);
         vmcs_set(&machine->vmcs, VMCS_ENTRY_CONTROLS,
-                 field(machine, VMCS_ENTRY_CONTROLS) & ~ENTRY_LOAD_EFER);
+                 machine_field(machine, VMCS_ENTRY_CONTROLS) & ~ENTRY_LOAD_EFER);
         machine->cpu.state.efer = EFER_LMA | EFER_NXE | rows[i].host_lme;
         cr_assert_eq(vmentry(&machine->cpu, true), VMENTRY_OK);
         cr_assert_eq(machine->cpu.state.efer, EFER_NXE | rows[i].expected, "row %u", i);
@@ -393,11 +375,53 @@ Test(vmx_transitions, entry_keeps_cache_bits)
 {
     struct machine *machine = machine_create();
     machine_prepare(machine, GUEST_64BIT);
-    vmcs_set(&machine->vmcs, VMCS_GUEST_CR0, field(machine, VMCS_GUEST_CR0) | CR0_CD | CR0_NW);
+    vmcs_set(&machine->vmcs, VMCS_GUEST_CR0,
+             machine_field(machine, VMCS_GUEST_CR0) | CR0_CD | CR0_NW);
     vmcs_set(&machine->vmcs, VMCS_GUEST_DR7, 0xffffffff);
     cr_assert_eq(vmentry(&machine->cpu, true), VMENTRY_OK);
     cr_assert_eq(machine->cpu.state.cr0, CR0_PG | CR0_NE | CR0_PE | CR0_ET);
     cr_assert_eq(machine->cpu.state.dr7, 0xffff2fff);
+    machine_destroy(machine);
+}
+
+/* The engine learns that all registers are new, and that its translations are stale only where the
+ * SDM flushes: on transitions without VPID. */
+Test(vmx_transitions, engine_is_told_what_changed)
+{
+    struct machine *machine = machine_create();
+    const uint32_t state = CPU_CHANGED_CR0 | CPU_CHANGED_CR3 | CPU_CHANGED_CR4 | CPU_CHANGED_EFER |
+                           CPU_CHANGED_DEBUG | CPU_CHANGED_SEGMENTS | CPU_CHANGED_MSR;
+    for (unsigned vpid = 0; vpid < 2; vpid++) {
+        uint32_t *changed = &machine->cpu.changed;
+        uint32_t flush = vpid ? 0 : CPU_CHANGED_TLB;
+        machine_prepare(machine, GUEST_64BIT);
+        if (!vpid)
+            vmcs_set(&machine->vmcs, VMCS_SECONDARY_CONTROLS,
+                     machine_field(machine, VMCS_SECONDARY_CONTROLS) & ~SECONDARY_VPID);
+        *changed = 0;
+        cr_assert_eq(vmentry(&machine->cpu, true), VMENTRY_OK);
+        cr_assert_eq(*changed & (state | CPU_CHANGED_TLB), state | flush, "VPID %u", vpid);
+        *changed = 0;
+        machine_leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
+        cr_assert_eq(*changed & (state | CPU_CHANGED_TLB), state | flush, "VPID %u", vpid);
+    }
+    machine_destroy(machine);
+}
+
+/* What PAUSE-loop exiting and IRET left behind does not reach over a VM entry. */
+Test(vmx_transitions, entry_starts_afresh)
+{
+    struct machine *machine = machine_in_guest(GUEST_64BIT);
+    struct cpu *cpu = &machine->cpu;
+    machine_leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
+    cpu->vmx.last_pause = cpu->vmx.first_pause = 1;
+    cpu->vmx.nmi_unblocked_by_iret = true;
+    cr_assert_eq(vmentry(cpu, false), VMENTRY_OK);
+    cr_assert_not(cpu->vmx.nmi_unblocked_by_iret);
+    vmcs_store(&machine->vmcs, VMCS_SECONDARY_CONTROLS, SECONDARY_PAUSE_LOOP_EXITING);
+    vmcs_store(&machine->vmcs, VMCS_PLE_GAP, UINT32_MAX);
+    cr_assert_not(vmx_intercepts_pause(cpu, 2));
+    cr_assert(vmx_intercepts_pause(cpu, 3));
     machine_destroy(machine);
 }
 
@@ -408,17 +432,17 @@ Test(vmx_transitions, launch_state)
     struct machine *machine = machine_create();
     machine_prepare(machine, GUEST_64BIT);
     cr_assert_eq(vmentry(&machine->cpu, false), VMENTRY_FAILED_CONTROLS);
-    cr_assert_eq(field(machine, VMCS_VM_INSTRUCTION_ERROR), 5);
+    cr_assert_eq(machine_field(machine, VMCS_VM_INSTRUCTION_ERROR), 5);
     cr_assert_eq(vmentry(&machine->cpu, true), VMENTRY_OK);
-    leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
+    machine_leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
     cr_assert_eq(vmentry(&machine->cpu, true), VMENTRY_FAILED_CONTROLS);
-    cr_assert_eq(field(machine, VMCS_VM_INSTRUCTION_ERROR), 4);
+    cr_assert_eq(machine_field(machine, VMCS_VM_INSTRUCTION_ERROR), 4);
     machine->cpu.state.interruptibility = BLOCKING_BY_MOV_SS;
     cr_assert_eq(vmentry(&machine->cpu, false), VMENTRY_FAILED_CONTROLS);
-    cr_assert_eq(field(machine, VMCS_VM_INSTRUCTION_ERROR), 26);
+    cr_assert_eq(machine_field(machine, VMCS_VM_INSTRUCTION_ERROR), 26);
     machine->cpu.state.interruptibility = 0;
     cr_assert_eq(vmentry(&machine->cpu, false), VMENTRY_OK);
-    leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
+    machine_leave_guest_by(machine, EXIT_INTERRUPT_WINDOW);
     vmcs_clear(&machine->vmcs, 4);
     cr_assert_eq(vmentry(&machine->cpu, false), VMENTRY_FAILED_CONTROLS);
     cr_assert_eq(vmentry(&machine->cpu, true), VMENTRY_OK);

@@ -239,6 +239,26 @@ static inline struct machine *machine_in_guest(enum guest guest)
     return machine;
 }
 
+/* The exit that cpu->exit describes, as a VM handler performs it. */
+static inline void machine_leave_guest(struct machine *machine)
+{
+    vmexit_record_information(&machine->cpu);
+    cr_assert(vmexit_save_guest_state(&machine->cpu));
+    cr_assert(vmexit_load_host_state(&machine->cpu));
+    cr_assert_not(machine->cpu.non_root);
+}
+
+static inline void machine_leave_guest_by(struct machine *machine, enum exit_reason reason)
+{
+    vmx_exit_event(&machine->cpu, reason);
+    machine_leave_guest(machine);
+}
+
+static inline uint64_t machine_field(const struct machine *machine, enum vmcs_field field)
+{
+    return vmcs_get(&machine->vmcs, field);
+}
+
 /* Pseudo-random numbers (xorshift64*): the same on every machine for one seed. */
 static inline uint64_t random_next(uint64_t *state)
 {
