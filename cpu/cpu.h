@@ -17,7 +17,8 @@
 
 struct cpu;
 
-/* What the processor model needs from the machine around it. All calls get `machine`. */
+/* What the processor model needs from the machine around it. All calls get `machine`. Only `tsc`
+ * and `random` must be there: without the others there is no local APIC beyond its base register. */
 struct cpu_callbacks {
     /* The host TSC: simulated cycles since power-on. */
     uint64_t (*tsc)(void *machine);
@@ -27,6 +28,9 @@ struct cpu_callbacks {
      * for #GP. MSR numbers as in the SDM. */
     bool (*apic_read_msr)(void *machine, uint32_t msr, uint64_t *value);
     bool (*apic_write_msr)(void *machine, uint32_t msr, uint64_t value);
+    /* Guest TSC - host TSC has become `offset` (IA32_TIME_STAMP_COUNTER or IA32_TSC_ADJUST was
+     * written): deadlines of IA32_TSC_DEADLINE move. */
+    void (*tsc_offset_changed)(void *machine, uint64_t offset);
     /* CR8 = bits 7:4 of the local APIC's TPR. */
     uint64_t (*read_cr8)(void *machine);
     void (*write_cr8)(void *machine, uint64_t value);

@@ -14,14 +14,14 @@ static enum outcome write_cr8(struct cpu *cpu, uint64_t value)
         return cpu_fault_gp(cpu);
     cpu->state.cr8 = value;
     cpu->changed |= CPU_CHANGED_CR8;
-    if (cpu->callbacks && cpu->callbacks->write_cr8)
+    if (cpu->callbacks->write_cr8)
         cpu->callbacks->write_cr8(cpu->machine, value);
     return OUTCOME_DONE;
 }
 
 static uint64_t read_cr8(struct cpu *cpu)
 {
-    if (cpu->callbacks && cpu->callbacks->read_cr8)
+    if (cpu->callbacks->read_cr8)
         cpu->state.cr8 = cpu->callbacks->read_cr8(cpu->machine);
     return cpu->state.cr8;
 }

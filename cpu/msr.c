@@ -61,7 +61,7 @@ uint64_t cpu_tsc_offset(const struct cpu *cpu)
 
 static uint64_t host_tsc(const struct cpu *cpu)
 {
-    return cpu->callbacks && cpu->callbacks->tsc ? cpu->callbacks->tsc(cpu->machine) : 0;
+    return cpu->callbacks->tsc(cpu->machine);
 }
 
 uint64_t cpu_tsc(const struct cpu *cpu)
@@ -75,17 +75,24 @@ static bool read_tsc(struct cpu *cpu, uint32_t msr, uint64_t *value)
     return true;
 }
 
+static bool write_tsc_adjust(struct cpu *cpu, uint32_t msr, uint64_t value)
+{
+    cpu->state.tsc_adjust = value;
+    cpu->changed |= CPU_CHANGED_MSR;
+    if (cpu->callbacks->tsc_offset_changed)
+        cpu->callbacks->tsc_offset_changed(cpu->machine, cpu_tsc_offset(cpu));
+    return true;
+}
+
 /* SDM "IA32_TSC_ADJUST MSR": a write to the TSC moves IA32_TSC_ADJUST by as much. */
 static bool write_tsc(struct cpu *cpu, uint32_t msr, uint64_t value)
 {
-    cpu->state.tsc_adjust = value - host_tsc(cpu);
-    cpu->changed |= CPU_CHANGED_MSR;
-    return true;
+    return write_tsc_adjust(cpu, MSR_TSC_ADJUST, value - host_tsc(cpu));
 }
 
 static bool read_apic(struct cpu *cpu, uint32_t msr, uint64_t *value)
 {
-    if (cpu->callbacks && cpu->callbacks->apic_read_msr)
+    if (cpu->callbacks->apic_read_msr)
         return cpu->callbacks->apic_read_msr(cpu->machine, msr, value);
     if (msr != MSR_APIC_BASE)
         return false;
@@ -95,7 +102,7 @@ static bool read_apic(struct cpu *cpu, uint32_t msr, uint64_t *value)
 
 static bool write_apic(struct cpu *cpu, uint32_t msr, uint64_t value)
 {
-    if (!cpu->callbacks || !cpu->callbacks->apic_write_msr ||
+    if (!cpu->callbacks->apic_write_msr ||
         !cpu->callbacks->apic_write_msr(cpu->machine, msr, value))
         return false;
     if (msr == MSR_APIC_BASE) {
@@ -370,7 +377,7 @@ static const struct msr low_msrs[] = {
     [MSR_PLATFORM_ID]       = CALLS(FEATURE_ALWAYS, read_zero, read_only),
     [MSR_APIC_BASE]         = CALLS(FEATURE_APIC, read_apic, write_apic_base),
     [MSR_FEATURE_CONTROL]   = FIELD_AND(feature_control, FEATURE_ALWAYS, write_feature_control),
-    [MSR_TSC_ADJUST]        = PLAIN(tsc_adjust, FEATURE_TSC_ADJUST, ALL),
+    [MSR_TSC_ADJUST]        = FIELD_AND(tsc_adjust, FEATURE_TSC_ADJUST, write_tsc_adjust),
     [MSR_SPEC_CTRL]         = FIELD_AND(spec_ctrl, FEATURE_SPEC_CTRL, write_spec_ctrl),
     [MSR_PRED_CMD]          = CALLS(FEATURE_SPEC_CTRL, write_only, write_pred_cmd),
     [MSR_BIOS_UPDT_TRIG]    = CALLS(FEATURE_ALWAYS, write_only, write_nothing),

@@ -44,7 +44,7 @@ struct machine {
     struct cpu_profile profile;
     struct physmem physmem;
     struct ept ept;
-    uint64_t tsc, random;
+    uint64_t tsc, random, tsc_offset;
     uint64_t apic_msr[0x100]; /* x2APIC registers, as plain memory */
     uint64_t apic_base, tsc_deadline, cr8;
 };
@@ -88,8 +88,14 @@ static inline void machine_write_cr8(void *machine, uint64_t value)
     ((struct machine *)machine)->cr8 = value;
 }
 
+static inline void machine_tsc_offset_changed(void *machine, uint64_t offset)
+{
+    ((struct machine *)machine)->tsc_offset = offset;
+}
+
 static const struct cpu_callbacks machine_callbacks = {
     .tsc = machine_tsc,
+    .tsc_offset_changed = machine_tsc_offset_changed,
     .random = machine_random,
     .apic_read_msr = machine_apic_read,
     .apic_write_msr = machine_apic_write,

@@ -431,6 +431,42 @@ Test(cr4, cr2_cr8_and_reads)
     cr_assert_eq(cpu->state.gpr[GPR_RCX], CR4_PAE | CR4_PGE | CR4_SMEP);
 }
 
+/* "CR3-load exiting", "CR3-store exiting" and their kin for CR8; the other reads never exit. */
+Test(cr4, intercepted_moves)
+{
+    static const struct {
+        unsigned reg;
+        bool to;
+        uint32_t control;
+    } cases[] = {
+        {3, true, PRIMARY_CR3_LOAD_EXITING},
+        {3, false, PRIMARY_CR3_STORE_EXITING},
+        {8, true, PRIMARY_CR8_LOAD_EXITING},
+        {8, false, PRIMARY_CR8_STORE_EXITING},
+    };
+    const unsigned count = sizeof(cases) / sizeof(cases[0]);
+    struct cpu *cpu = &machine.cpu;
+
+    for (unsigned i = 0; i < count; i++)
+        for (unsigned j = 0; j < count; j++) {
+            struct cpu_state before;
+            enum outcome outcome;
+
+            machine_set_mode(&machine, MODE_64BIT, 0);
+            machine_enter_vmx(&machine, cases[j].control, 0);
+            cpu->state.gpr[GPR_R8] = cases[i].reg == 3 ? PML4_ADDRESS : 9;
+            before = cpu->state;
+            outcome = cases[i].to ? insn_mov_to_cr(cpu, cases[i].reg, GPR_R8)
+                                  : insn_mov_from_cr(cpu, cases[i].reg, GPR_R8);
+            cr_assert_eq(outcome, i == j ? OUTCOME_EXIT : OUTCOME_DONE);
+            if (i != j)
+                continue;
+            cr_assert_eq(cpu->exit.qualification,
+                         cases[i].reg | (cases[i].to ? 0 : 1 << 4) | GPR_R8 << 8);
+            cr_assert_eq(memcmp(&cpu->state, &before, sizeof(before)), 0);
+        }
+}
+
 /* --- IA32_EFER ------------------------------------------------------------------------------- */
 
 /* "An attempt is made to enable or disable IA-32e mode while paging is enabled" is a #GP; LMA is

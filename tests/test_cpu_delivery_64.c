@@ -55,6 +55,11 @@ static const struct {
     {"INT 0x40",
      {.type = EVENT_SOFTWARE_INTERRUPT, .vector = 0x40, .instruction_length = 2},
      false},
+    /* Not exceptions, whatever the vector. */
+    {"INT 13",
+     {.type = EVENT_SOFTWARE_INTERRUPT, .vector = VECTOR_GP, .instruction_length = 2},
+     false},
+    {"interrupt 0", {.type = EVENT_EXTERNAL_INTERRUPT, .vector = VECTOR_DE}, false},
     {"INT3",
      {.type = EVENT_SOFTWARE_EXCEPTION, .vector = VECTOR_BP, .instruction_length = 1},
      false},

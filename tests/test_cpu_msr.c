@@ -203,6 +203,7 @@ Test(msr, time_stamp_counter)
     cr_assert_eq(value, 1000);
     cr_assert(cpu_msr_write(cpu, MSR_TSC_ADJUST, 50));
     cr_assert_eq(cpu_tsc(cpu), 1050);
+    cr_assert_eq(machine.tsc_offset, 50, "the local APIC's deadlines follow");
     cr_assert(cpu_msr_write(cpu, MSR_TSC, 7));
     cr_assert_eq(cpu_tsc(cpu), 7);
     cr_assert(cpu_msr_read(cpu, MSR_TSC_ADJUST, &value));
