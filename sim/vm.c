@@ -555,6 +555,8 @@ int vm_run(struct vm *vm)
     clock_gettime(CLOCK_MONOTONIC, &vm->started);
     int error = vcpu_run(&vm->vcpu);
     vm->host_seconds = seconds_since(&vm->started);
+    if (vm->trace)
+        trace_writer_finish(vm->trace);
 
     pthread_mutex_lock(&vm->lock);
     set_state(vm, VM_STOPPED);
@@ -733,5 +735,6 @@ void vm_get_statistics(struct vm *vm, struct run_statistics *run, struct exit_st
     if (vm->trace) {
         run->trace_events = trace_writer_events(vm->trace);
         run->trace_bytes = trace_writer_bytes(vm->trace);
+        run->trace_error = trace_writer_error(vm->trace);
     }
 }
