@@ -212,11 +212,22 @@ static void schedule(struct i8254 *pit, int64_t tick)
                                   : clock_from_ticks(pit->clock, (uint64_t)next, I8254_HZ));
 }
 
+/* Of many periods that nobody has looked at, the last says it all. */
+static void skip_periods(struct i8254 *pit, int64_t tick)
+{
+    const struct i8254_channel *channel = &pit->state.channel[0];
+
+    if (is_periodic(channel) && channel->loaded && !channel->frozen && !channel->pending &&
+        tick - pit->state.next_event > 2 * (int64_t)channel->count)
+        schedule(pit, tick - (int64_t)channel->count);
+}
+
 /* Channel 0's edges up to `tick`, each seen by the interrupt line. */
 static void run_events(struct i8254 *pit, int64_t tick)
 {
     struct i8254_channel *channel = &pit->state.channel[0];
 
+    skip_periods(pit, tick);
     while (pit->state.next_event <= tick) {
         int64_t event = pit->state.next_event;
         bool was_low = !output_at(channel, event - 1);

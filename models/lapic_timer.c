@@ -51,20 +51,19 @@ static void arm_count(struct lapic *lapic)
         timer_disarm(lapic->clock, &lapic->timer);
 }
 
-/* Everything up to `tick`: a periodic count may have run out several times. */
+/* Everything up to `tick`: a periodic count may have run out many times. */
 static void run_count(struct lapic *lapic, uint64_t tick)
 {
     struct lapic_state *state = &lapic->state;
-    bool fired = false;
+    uint64_t period = (uint64_t)state->initial_count * divisor(lapic);
 
-    while (state->timer_running && expiry_tick(lapic) <= tick) {
-        state->timer_start = expiry_tick(lapic);
-        state->timer_count = state->initial_count;
-        state->timer_running = timer_mode(lapic) == TIMER_PERIODIC;
-        fired = true;
-    }
-    if (!fired)
+    if (!state->timer_running || expiry_tick(lapic) > tick)
         return;
+    state->timer_start = expiry_tick(lapic);
+    state->timer_count = state->initial_count;
+    state->timer_running = timer_mode(lapic) == TIMER_PERIODIC;
+    if (state->timer_running)
+        state->timer_start += (tick - state->timer_start) / period * period;
     arm_count(lapic);
     lapic_raise_lvt(lapic, LVT_TIMER);
 }

@@ -412,6 +412,28 @@ Test(i8254, refresh_bit_toggles_every_15_microseconds)
     rig_close(&bench.rig);
 }
 
+/* A machine that was not run for a year catches up at once, to the same count. */
+Test(i8254, long_absence)
+{
+    const uint64_t year = 365ull * 86400 * RIG_HZ;
+    static struct bench bench;
+    uint64_t ticks;
+    unsigned low, high;
+
+    bench_open(&bench);
+    program(&bench, 0, 2, false, 3);
+    write_count(&bench, 0, 3);
+    bench.rig.now = year;
+    platform_run_timers(bench.rig.platform);
+    take_interrupts(&bench);
+    ticks = clock_to_ticks(platform_clock(bench.rig.platform), year, I8254_HZ);
+    low = in8(&bench.rig, 0x40);
+    high = in8(&bench.rig, 0x40);
+    cr_assert_eq(low | high << 8, 3 - (ticks - 1) % 3, "loaded at tick 1");
+    cr_assert_gt(platform_next_deadline(bench.rig.platform), year);
+    rig_close(&bench.rig);
+}
+
 /* A count of 1 in a periodic mode must not stop time. */
 Test(i8254, illegal_count_is_harmless)
 {
