@@ -227,10 +227,13 @@ static void run_events(struct i8254 *pit, int64_t tick)
 {
     struct i8254_channel *channel = &pit->state.channel[0];
 
-    skip_periods(pit, tick);
     while (pit->state.next_event <= tick) {
-        int64_t event = pit->state.next_event;
-        bool was_low = !output_at(channel, event - 1);
+        int64_t event;
+        bool was_low;
+
+        skip_periods(pit, tick);
+        event = pit->state.next_event;
+        was_low = !output_at(channel, event - 1);
         channel_sync(channel, event);
         if (was_low)
             irq_set(&pit->irq, false);
@@ -419,6 +422,7 @@ void i8254_reset(struct i8254 *pit)
         program(&pit->state.channel[i], firmware_control[i]);
         write_count(&pit->state.channel[i], tick, firmware_count[i]);
     }
+    irq_set(&pit->irq, false);
     irq_set(&pit->irq, output_at(&pit->state.channel[0], tick));
     schedule(pit, tick);
 }

@@ -1,7 +1,7 @@
 /* The 8259A pair; words and behaviour are those of the data sheet (ICWs, OCWs, priority). */
 #include "models/i8259.h"
 
-#include <string.h>
+#include "models/irq.h"
 
 #define CASCADE_INPUT  2
 #define SPURIOUS_INPUT 7
@@ -25,6 +25,7 @@
 static const uint8_t level_mode_writable[2] = {0xf8, 0xde};
 static const uint8_t firmware_vector_base[2] = {0x08, 0x70};
 static const uint8_t firmware_mask[2] = {0xfa, 0xff};
+static const uint8_t firmware_level_mode[2] = {0, 1 << (ISA_IRQ_SCI - 8)};
 
 /* 0 is the highest priority. */
 static unsigned rank(const struct i8259_chip *chip, unsigned input)
@@ -301,14 +302,18 @@ static const struct io_operations elcr_operations = {elcr_read, elcr_write, 1};
 
 void i8259_reset(struct i8259 *pic)
 {
-    memset(&pic->state, 0, sizeof(pic->state));
     for (unsigned i = 0; i < 2; i++) {
         struct i8259_chip *chip = &pic->state.chip[i];
-        chip->master = i == 0;
-        chip->lowest = 7;
-        chip->vector_base = firmware_vector_base[i];
-        chip->mask = firmware_mask[i];
+        *chip = (struct i8259_chip){
+            .input = chip->input,
+            .master = i == 0,
+            .lowest = 7,
+            .vector_base = firmware_vector_base[i],
+            .mask = firmware_mask[i],
+            .level_mode = firmware_level_mode[i],
+        };
     }
+    update(pic);
 }
 
 void i8259_set_input(struct i8259 *pic, unsigned input, bool level)

@@ -43,10 +43,12 @@ struct i8259 {
     struct i8259_state state;
 };
 
-/* Puts the pair into the state in which PC firmware leaves it: vectors 08h and 70h, and only the
- * timer and the cascade unmasked. Claims the ports; 0 or what bus_claim_ports says. */
+/* Puts the pair into the state in which PC firmware leaves it: vectors 08h and 70h, only the timer
+ * and the cascade unmasked, ACPI's line 9 level-triggered. Claims the ports; 0 or what
+ * bus_claim_ports says. */
 int i8259_init(struct i8259 *pic, struct bus *bus, void (*output_changed)(void *, bool),
                void *owner);
+/* Back to that state; the inputs keep their levels. */
 void i8259_reset(struct i8259 *pic);
 void i8259_set_input(struct i8259 *pic, unsigned input, bool level);
 static inline bool i8259_output(const struct i8259 *pic)
