@@ -183,7 +183,7 @@ static inline void translation_fill(struct translation *out, uint64_t hpa, uint6
 static inline void translation_from_entry(struct translation *out, const struct tlb_entry *entry,
                                           uint64_t address, unsigned allowed)
 {
-    uint64_t offset = address & tlb_entry_offset_mask(entry);
+    uint64_t offset = address & entry->offset;
 
     translation_fill(out, entry->hpa | offset, entry->gpa | offset, entry->shift,
                      entry->guest_shift, allowed, true);
@@ -224,6 +224,7 @@ static void remember(struct mmu *mmu, uint64_t linear, const struct walk_result 
         return;
     entry->page = (linear & page_mask) | mmu->derived.pcid;
     entry->mask = tlb_page_mask(result->shift, result->global);
+    entry->offset = ~page_mask;
     entry->context = mmu->derived.tlb_context;
     entry->hpa = result->hpa & page_mask;
     entry->gpa = result->gpa & page_mask;

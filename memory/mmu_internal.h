@@ -62,6 +62,7 @@ static inline void fill_guest_physical(struct mmu *mmu, uint64_t gpa, uint64_t h
         return;
     entry->page = gpa;
     entry->mask = UINT64_MAX << shift;
+    entry->offset = ~(UINT64_MAX << shift);
     entry->context = tlb_context_guest_physical(mmu->eptp);
     entry->hpa = hpa;
     entry->gpa = gpa;
@@ -81,6 +82,7 @@ static inline void fill_structure(struct mmu *mmu, uint64_t linear, uint64_t roo
         return;
     entry->page = (linear & (UINT64_MAX << shift)) | derived->pcid;
     entry->mask = tlb_page_mask(shift, false);
+    entry->offset = ~(UINT64_MAX << shift);
     entry->context = derived->tlb_context;
     entry->hpa = table->hpa;
     entry->gpa = table->gpa;

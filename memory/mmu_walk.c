@@ -130,7 +130,7 @@ static always_inline enum mmu_status table_translate(struct walk *walk, struct g
         uint64_t rights = entry ? entry->rights >> RIGHT_EPT_SHIFT : 0;
         if ((rights & needed) == needed) {
             walk->result->used_cache = true;
-            table->hpa = entry->hpa | (table->gpa & tlb_entry_offset_mask(entry) & ~0xfffull);
+            table->hpa = entry->hpa | (table->gpa & entry->offset);
             table->rights = rights;
             return MMU_OK;
         }

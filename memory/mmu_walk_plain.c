@@ -76,7 +76,7 @@ static always_inline bool plain_table(struct mmu *mmu, const uint8_t *memory, ui
         if (entry) {
             unsigned needed =
                 format->accessed_dirty ? RIGHT_EPT_READ | RIGHT_EPT_WRITE : RIGHT_EPT_READ;
-            table->hpa = entry->hpa | (gpa & tlb_entry_offset_mask(entry));
+            table->hpa = entry->hpa | (gpa & entry->offset);
             table->rights = entry->rights;
             return (entry->rights & needed) == needed;
         }

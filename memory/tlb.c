@@ -19,21 +19,16 @@ const struct tlb_config tlb_config_default = {{
 
 static bool geometry_valid(const struct tlb_geometry *geometry)
 {
-    return geometry->sets == 0 || ((geometry->sets & (geometry->sets - 1)) == 0 &&
-                                   geometry->ways >= 1 && geometry->ways <= TLB_WAYS_MAX);
+    return geometry->sets == 0 ||
+           (geometry->sets <= TLB_SETS_MAX && (geometry->sets & (geometry->sets - 1)) == 0 &&
+            geometry->ways >= 1 && geometry->ways <= TLB_WAYS_MAX);
 }
 
-static unsigned occupied_words(unsigned sets)
-{
-    return (sets + 63) / 64;
-}
-
-/* Lays the arrays out one after the other in the three allocations. */
+/* Lays the arrays out one after the other in the two allocations. */
 static void arrays_place(struct tlb *tlb, const struct tlb_config *config)
 {
     unsigned first = 0;
     struct tlb_set *set = tlb->sets;
-    uint64_t *occupied = tlb->occupied;
 
     for (unsigned id = 0; id < TLB_ARRAYS; id++) {
         const struct tlb_geometry *geometry = &config->array[id];
@@ -42,28 +37,26 @@ static void arrays_place(struct tlb *tlb, const struct tlb_config *config)
         if (geometry->sets == 0)
             continue;
         array->sets = set;
-        array->occupied = occupied;
         array->set_mask = geometry->sets - 1;
-        array->set_bits = (uint8_t)__builtin_ctz(geometry->sets);
-        array->ways = geometry->ways;
-        array->all_ways = (uint16_t)((1u << geometry->ways) - 1);
+        array->set_bits = (uint32_t)__builtin_ctz(geometry->sets);
+        array->way_count = geometry->ways;
+        array->all_ways = (1u << geometry->ways) - 1;
         for (unsigned i = 0; i < geometry->sets; i++) {
             set[i].first = first + i * geometry->ways;
             for (unsigned way = 0; way < geometry->ways; way++) {
                 struct tlb_entry *entry = &tlb->entries[set[i].first + way];
                 entry->set = (uint16_t)(set + i - tlb->sets);
-                entry->way = (uint8_t)way;
+                entry->way = (uint16_t)way;
             }
         }
         first += geometry->sets * geometry->ways;
         set += geometry->sets;
-        occupied += occupied_words(geometry->sets);
     }
 }
 
 int tlb_init(struct tlb *tlb, const struct tlb_config *config)
 {
-    unsigned entries = 0, sets = 0, words = 0;
+    unsigned entries = 0, sets = 0;
 
     memset(tlb, 0, sizeof(*tlb));
     tlb->entries = &tlb->nothing;
@@ -75,7 +68,6 @@ int tlb_init(struct tlb *tlb, const struct tlb_config *config)
             return -EINVAL;
         entries += geometry->sets * geometry->ways;
         sets += geometry->sets;
-        words += occupied_words(geometry->sets);
     }
     if (entries > UINT16_MAX) /* hints are 16 bits wide */
         return -EINVAL;
@@ -84,13 +76,10 @@ int tlb_init(struct tlb *tlb, const struct tlb_config *config)
 
     struct tlb_entry *block = aligned_alloc(64, entries * sizeof(*block));
     tlb->sets = calloc(sets, sizeof(*tlb->sets));
-    tlb->occupied = calloc(words, sizeof(*tlb->occupied));
-    if (!block || !tlb->sets || !tlb->occupied) {
+    if (!block || !tlb->sets) {
         free(block);
         free(tlb->sets);
-        free(tlb->occupied);
         tlb->sets = NULL;
-        tlb->occupied = NULL;
         return -ENOMEM;
     }
     memset(block, 0, entries * sizeof(*block));
@@ -105,7 +94,6 @@ void tlb_destroy(struct tlb *tlb)
     if (tlb->entries != &tlb->nothing)
         free(tlb->entries);
     free(tlb->sets);
-    free(tlb->occupied);
     memset(tlb, 0, sizeof(*tlb));
     tlb->entries = &tlb->nothing;
 }
@@ -117,7 +105,7 @@ struct tlb_entry *tlb_lookup(struct tlb *tlb, enum tlb_array_id id, uint64_t key
     for (uint64_t sizes = array->sizes; sizes != 0; sizes &= sizes - 1) {
         unsigned shift = (unsigned)__builtin_ctzll(sizes);
         const struct tlb_set *set = &array->sets[tlb_array_set(array, key, shift)];
-        for (unsigned ways = set->valid; ways != 0; ways &= ways - 1) {
+        for (unsigned ways = set->ways & TLB_WAYS_VALID; ways != 0; ways &= ways - 1) {
             struct tlb_entry *entry = &tlb->entries[set->first + (unsigned)__builtin_ctz(ways)];
             if (tlb_entry_matches(entry, key, context)) {
                 tlb_touch(tlb, entry);
@@ -141,7 +129,7 @@ struct tlb_entry *tlb_lookup_page(struct tlb *tlb, uint64_t key, uint64_t contex
 /* The set stays marked as occupied until an invalidation finds it empty. */
 void tlb_drop(struct tlb *tlb, struct tlb_entry *entry)
 {
-    tlb->sets[entry->set].valid &= (uint16_t) ~(1u << entry->way);
+    tlb->sets[entry->set].ways &= ~TLB_WAY(entry->way);
     entry->context = 0;
 }
 
@@ -166,14 +154,14 @@ static unsigned set_invalidate(struct tlb *tlb, struct tlb_array *array, unsigne
     struct tlb_set *set = &array->sets[index];
     unsigned dropped = 0;
 
-    for (unsigned ways = set->valid; ways != 0; ways &= ways - 1) {
+    for (unsigned ways = set->ways & TLB_WAYS_VALID; ways != 0; ways &= ways - 1) {
         struct tlb_entry *entry = &tlb->entries[set->first + (unsigned)__builtin_ctz(ways)];
         if (entry_in_scope(entry, scope)) {
             tlb_drop(tlb, entry);
             dropped++;
         }
     }
-    if (set->valid == 0)
+    if ((set->ways & TLB_WAYS_VALID) == 0)
         array->occupied[index / 64] &= ~(1ull << index % 64);
     return dropped;
 }
@@ -183,7 +171,7 @@ static unsigned array_invalidate_all_sets(struct tlb *tlb, struct tlb_array *arr
 {
     unsigned dropped = 0, left = 0;
 
-    for (unsigned word = 0; word < occupied_words(array->set_mask + 1u); word++) {
+    for (unsigned word = 0; word <= array->set_mask / 64; word++) {
         for (uint64_t sets = array->occupied[word]; sets != 0; sets &= sets - 1) {
             unsigned index = word * 64 + (unsigned)__builtin_ctzll(sets);
             dropped += set_invalidate(tlb, array, index, scope);
@@ -229,10 +217,10 @@ void tlb_for_each(const struct tlb *tlb, unsigned arrays,
 {
     for (unsigned id = 0; id < TLB_ARRAYS; id++) {
         const struct tlb_array *array = &tlb->array[id];
-        if (!(1u << id & arrays) || array->ways == 0)
+        if (!(1u << id & arrays) || array->all_ways == 0)
             continue;
         const struct tlb_entry *entries = &tlb->entries[array->sets[0].first];
-        for (unsigned i = 0; i < (array->set_mask + 1u) * array->ways; i++) {
+        for (unsigned i = 0; i < (array->set_mask + 1) * array->way_count; i++) {
             if (entries[i].context != 0)
                 visit(opaque, id, &entries[i]);
         }

@@ -51,32 +51,39 @@ enum tlb_array_id {
 #define RIGHT_EPT_ALL     (7u << RIGHT_EPT_SHIFT)
 #define RIGHTS_COUNT      128
 
-/* One cache line. */
+/* 64 bytes. */
 struct tlb_entry {
     uint64_t page;       /* address of the page's first byte; bits 11:0: PCID */
     uint64_t mask;       /* the bits of `page` that must match: all of PCID or, if global, none */
     uint64_t context;    /* see tlb_context; 0: the entry is empty */
+    uint64_t offset;     /* the bits of an address that lie within the page */
     uint64_t hpa;        /* of the page's first byte, or of the next table */
     uint64_t gpa;        /* likewise */
     uint64_t root;       /* unless guest-physical: CR3, or the PDPTE of PAE paging */
     uint8_t rights;      /* RIGHT_* */
     uint8_t shift;       /* log2 of what the entry covers */
     uint8_t guest_shift; /* log2 of the guest's page, of which this may be a part ("fractured") */
-    uint8_t mode;        /* enum paging_mode at the time of the walk */
-    uint16_t set;        /* where the entry is: index into struct tlb.sets, and way */
-    uint8_t way;
+    uint8_t mode;        /* likewise: enum paging_mode */
+    uint16_t set;        /* where the entry is, for ever: index into struct tlb.sets, and way */
+    uint16_t way;
 };
 
-/* Bookkeeping of one set; bit i speaks of way i. */
+/*
+ * Bookkeeping of one set. Bit i of `ways` is 1 if way i holds an entry; bit 16 + i if that was used
+ * since the last time that all were: it is not chosen for eviction.
+ */
 struct tlb_set {
-    uint16_t valid;
-    uint16_t recent; /* used since the last time that all were recent: not chosen for eviction */
-    uint32_t first;  /* index of the entry in way 0 */
+    uint32_t ways;
+    uint32_t first; /* index of the entry in way 0 */
 };
+#define TLB_WAYS_VALID  0xffffu
+#define TLB_WAY(way)    (1u << (way))
+#define TLB_RECENT(way) (0x10000u << (way))
 
 #define TLB_WAYS_MAX 16
+#define TLB_SETS_MAX 512
 struct tlb_geometry {
-    uint16_t sets; /* a power of two, or 0: this array caches nothing */
+    uint16_t sets; /* a power of two up to TLB_SETS_MAX, or 0: this array caches nothing */
     uint8_t ways;  /* 1 to TLB_WAYS_MAX */
 };
 struct tlb_config {
@@ -86,12 +93,12 @@ extern const struct tlb_config tlb_config_default;
 
 struct tlb_array {
     struct tlb_set *sets; /* into struct tlb.sets */
-    uint64_t *occupied;   /* a bit for each set that has a valid entry */
-    uint16_t set_mask;
-    uint16_t all_ways; /* a bit for each way; 0: the array has no sets */
-    uint8_t set_bits;
-    uint8_t ways;
-    uint64_t sizes; /* bit i: an entry whose shift is i may be present */
+    uint32_t set_mask;
+    uint32_t all_ways; /* a bit for each way; 0: the array has no sets */
+    uint32_t set_bits;
+    uint32_t way_count;
+    uint64_t sizes;                       /* bit i: an entry whose shift is i may be present */
+    uint64_t occupied[TLB_SETS_MAX / 64]; /* a bit for each set that may have a valid entry */
 };
 
 #define TLB_HINT_BITS 11
@@ -99,7 +106,6 @@ struct tlb {
     struct tlb_array array[TLB_ARRAYS];
     struct tlb_entry *entries;
     struct tlb_set *sets;
-    uint64_t *occupied;
     unsigned entry_count;
     bool fractured; /* parts of a larger guest page may be cached; set by whoever fills them in */
     struct tlb_entry nothing; /* always empty; what a hint points to before it knows better */
@@ -156,11 +162,6 @@ static inline bool tlb_entry_matches(const struct tlb_entry *entry, uint64_t key
     return (((key ^ entry->page) & entry->mask) | (context ^ entry->context)) == 0;
 }
 
-static inline uint64_t tlb_entry_offset_mask(const struct tlb_entry *entry)
-{
-    return ~entry->mask | 0xfff;
-}
-
 static inline unsigned tlb_hint_index(uint64_t address)
 {
     return (address >> 12) & ((1u << TLB_HINT_BITS) - 1);
@@ -180,7 +181,7 @@ static inline void tlb_remember_hint(struct tlb *tlb, uint64_t address,
 
 static inline void tlb_touch(struct tlb *tlb, const struct tlb_entry *entry)
 {
-    tlb->sets[entry->set].recent |= (uint16_t)(1u << entry->way);
+    tlb->sets[entry->set].ways |= TLB_RECENT(entry->way);
 }
 
 /* The matching entry of an array, or NULL. Marks it as recently used. */
@@ -199,9 +200,9 @@ static inline unsigned tlb_array_set(const struct tlb_array *array, uint64_t add
 /* In a full set: the first way that was not used recently. */
 static inline unsigned tlb_set_victim(struct tlb_set *set, unsigned all_ways)
 {
-    if ((set->recent & all_ways) == all_ways)
-        set->recent = 0;
-    return (unsigned)__builtin_ctz(~(unsigned)set->recent);
+    if ((set->ways >> 16 & all_ways) == all_ways)
+        set->ways = all_ways;
+    return (unsigned)__builtin_ctz(~(set->ways >> 16));
 }
 
 /*
@@ -213,24 +214,18 @@ static inline struct tlb_entry *tlb_claim(struct tlb *tlb, enum tlb_array_id id,
                                           unsigned shift)
 {
     struct tlb_array *array = &tlb->array[id];
-    unsigned all_ways = array->all_ways, way = 0;
+    unsigned all_ways = array->all_ways;
 
     if (__builtin_expect(all_ways == 0, 0))
         return NULL;
     unsigned index = tlb_array_set(array, address, shift);
     struct tlb_set *set = &array->sets[index];
-    unsigned valid = set->valid;
+    unsigned way = (set->ways & TLB_WAYS_VALID) == all_ways ? tlb_set_victim(set, all_ways)
+                                                            : (unsigned)__builtin_ctz(~set->ways);
 
-    if (valid == 0)
-        array->occupied[index / 64] |= 1ull << index % 64;
-    else if (valid != all_ways)
-        way = (unsigned)__builtin_ctz(~valid);
-    else
-        way = tlb_set_victim(set, all_ways);
-    unsigned bit = 1u << way;
-    set->valid = (uint16_t)(valid | bit);
-    set->recent |= (uint16_t)bit;
+    set->ways |= TLB_WAY(way) | TLB_RECENT(way);
     array->sizes |= 1ull << shift;
+    array->occupied[index / 64] |= 1ull << index % 64;
     return &tlb->entries[set->first + way];
 }
 void tlb_drop(struct tlb *tlb, struct tlb_entry *entry);
