@@ -18,7 +18,7 @@
 struct cpu;
 
 /* What the processor model needs from the machine around it. All calls get `machine`. Only `tsc`
- * and `random` must be there: without the others there is no local APIC beyond its base register. */
+ * and `random` must be there; without the others the local APIC is no more than its base address. */
 struct cpu_callbacks {
     /* The host TSC: simulated cycles since power-on. */
     uint64_t (*tsc)(void *machine);
@@ -60,7 +60,7 @@ enum cpu_change {
     CPU_CHANGED_DEBUG = 1 << 7,    /* DR0-DR3, DR6, DR7 */
     CPU_CHANGED_SEGMENTS = 1 << 8, /* selectors, hidden parts, CPL; FS.base and GS.base */
     CPU_CHANGED_MSR = 1 << 9,      /* any other MSR that has a field in struct cpu_state */
-    CPU_CHANGED_TLB = 1 << 10,     /* cached translations are stale: the engine must flush its own */
+    CPU_CHANGED_TLB = 1 << 10,     /* translations are stale: the engine must flush its own */
 };
 
 struct cpu {
