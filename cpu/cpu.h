@@ -17,8 +17,10 @@
 
 struct cpu;
 
-/* What the processor model needs from the machine around it. All calls get `machine`. Only `tsc`
- * and `random` must be there; without the others the local APIC is no more than its base address. */
+/*
+ * What the processor model needs from the machine around it. All calls get `machine`. Only `tsc`
+ * and `random` must be there; without the others the local APIC is no more than its base address.
+ */
 struct cpu_callbacks {
     /* The host TSC: simulated cycles since power-on. */
     uint64_t (*tsc)(void *machine);

@@ -80,6 +80,7 @@ static inline void tables_build_gdt(struct machine *machine)
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         machine_store64(machine, GDT_ADDRESS + rows[i].selector,
                         descriptor(rows[i].base, rows[i].limit, rows[i].type, rows[i].flags));
+    machine_store64(machine, GDT_ADDRESS, 0);
     machine->cpu.state.gdtr = (struct descriptor_table){GDT_ADDRESS, GDT_SIZE - 1};
 }
 

@@ -228,10 +228,13 @@ static void gate_not_present(void)
 {
     gate(LONG0, HANDLER, 0x6e, 0);
 }
+/* Entry 0 of the GDT looks like a good code segment, but must not be read. */
 static void null_selector(void)
 {
+    machine_store64(&machine, GDT_ADDRESS, descriptor(0, 0, 0x9a, 0x2));
     gate(3, HANDLER, 0xee, 0);
 }
+
 static void beyond_gdt(void)
 {
     gate(0x1000, HANDLER, 0xee, 0);

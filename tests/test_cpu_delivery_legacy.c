@@ -288,10 +288,18 @@ static void gate_dpl(void) { gate(CODE0, 0xae); }
 static void gate_absent(void) { gate(CODE0, 0x6e); }
 static void task_gate_absent(void) { gate(TSS32_AVAILABLE, 0x65); }
 static void task_gate_in_ldt(void) { gate(LDT_SELECTOR, 0xe5); }
-static void task_gate_null(void) { gate(0, 0xe5); }
+static void task_gate_null(void)
+{
+    machine_store64(&machine, GDT_ADDRESS, descriptor(TSS_ADDRESS, 0x67, 0x89, 0));
+    gate(0, 0xe5);
+}
 static void task_gate_not_tss(void) { gate(CODE0, 0xe5); }
 static void task_gate_tss_absent(void) { gate(NOT_PRESENT_TSS, 0xe5); }
-static void code_null(void) { gate(1, 0xee); }
+static void code_null(void)
+{
+    machine_store64(&machine, GDT_ADDRESS, descriptor(0, 0xfffff, 0x9a, 0xc)); /* not to be read */
+    gate(1, 0xee);
+}
 static void code_beyond(void) { gate(GDT_SIZE, 0xee); }
 static void code_is_data(void) { gate(DATA0, 0xee); }
 static void code_is_outer(void) { machine.cpu.state.seg[SEG_SS].access_rights = 0xc093;
@@ -302,7 +310,11 @@ static void eip_beyond_limit(void)
     tables_set_gate(&machine, 0x40, SMALL_CODE0, 0x20000, 0xee);
 }
 static void tss_limit(void) { machine.cpu.state.seg[SEG_TR].limit = 8; }
-static void ss_null(void) { tss_stack(STACK0, 0); }
+static void ss_null(void)
+{
+    machine_store64(&machine, GDT_ADDRESS, descriptor(0, 0xfffff, 0x92, 0xc)); /* not to be read */
+    tss_stack(STACK0, 0);
+}
 static void ss_beyond(void) { tss_stack(STACK0, GDT_SIZE); }
 static void ss_rpl(void) { tss_stack(STACK0, DATA0 | 1); }
 static void ss_dpl(void) { tss_stack(STACK0, DATA3); }
