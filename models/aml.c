@@ -52,19 +52,13 @@ static void put_name(struct aml *aml, const char *name)
         put(aml, (uint8_t)name[i], 1);
 }
 
-static void put_integer(struct aml *aml, uint32_t value)
+static void put_integer(struct aml *aml, uint8_t value)
 {
     if (value <= 1) {
         put(aml, value ? AML_ONE : AML_ZERO, 1);
-    } else if (value <= 0xff) {
+    } else {
         put(aml, AML_BYTE, 1);
         put(aml, value, 1);
-    } else if (value <= 0xffff) {
-        put(aml, AML_WORD, 1);
-        put(aml, value, 2);
-    } else {
-        put(aml, AML_DWORD, 1);
-        put(aml, value, 4);
     }
 }
 
@@ -102,7 +96,7 @@ void aml_open_device(struct aml *aml, const char *name)
     put_name(aml, name);
 }
 
-void aml_name_integer(struct aml *aml, const char *name, uint32_t value)
+void aml_name_integer(struct aml *aml, const char *name, uint8_t value)
 {
     put(aml, AML_NAME, 1);
     put_name(aml, name);

@@ -19,12 +19,12 @@ struct aml {
     unsigned depth;
 };
 
-/* Names are four characters, padded with '_'; "\\_SB_" style roots for scopes. */
+/* Names are four characters, padded with '_'; a scope's may begin with the root's '\\'. */
 void aml_open_scope(struct aml *aml, const char *path);
 void aml_open_device(struct aml *aml, const char *name);
 void aml_close(struct aml *aml);
 
-void aml_name_integer(struct aml *aml, const char *name, uint32_t value);
+void aml_name_integer(struct aml *aml, const char *name, uint8_t value);
 /* An EISA identifier: "PNP0A03". */
 void aml_name_eisa_id(struct aml *aml, const char *name, const char *id);
 void aml_name_package(struct aml *aml, const char *name, const uint8_t *elements, uint8_t count);

@@ -403,11 +403,6 @@ static void port_b_write(void *device, uint64_t offset, unsigned size, uint64_t 
 static const struct io_operations counter_operations = {counter_read, counter_write, 1};
 static const struct io_operations port_b_operations = {port_b_read, port_b_write, 1};
 
-bool i8254_output(struct i8254 *pit, unsigned channel)
-{
-    return output_at(&pit->state.channel[channel], catch_up(pit));
-}
-
 /* Firmware's settings: the 18.2 Hz tick, memory refresh, and a silent speaker. */
 static const uint8_t firmware_control[I8254_CHANNELS] = {0x36, 0x54, 0xb6};
 static const uint16_t firmware_count[I8254_CHANNELS] = {0, REFRESH_DIVISOR, 0};

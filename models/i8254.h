@@ -70,7 +70,5 @@ struct i8254 {
  * (mode 3, 65536). 0 or a negative errno. */
 int i8254_init(struct i8254 *pit, struct bus *bus, struct clock *clock, struct irq_lines *lines);
 void i8254_reset(struct i8254 *pit);
-/* The OUT pin of a channel now. */
-bool i8254_output(struct i8254 *pit, unsigned channel);
 
 #endif

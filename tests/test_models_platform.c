@@ -97,7 +97,8 @@ Test(platform, keyboard_controller_answers)
         {0x64, 0xaa, {0x55}, 1}, {0x64, 0xab, {0x00}, 1},       {0x64, 0xa9, {0x01}, 1},
         {0x64, 0x20, {0x65}, 1}, {0x60, 0xff, {0xfa, 0xaa}, 2}, {0x60, 0xf2, {0xfa, 0xab, 0x83}, 3},
         {0x60, 0xed, {0xfa}, 1}, {0x60, 0x00, {0xfa}, 1},       {0x60, 0xf4, {0xfa}, 1},
-        {0x60, 0xee, {0xee}, 1},
+        {0x60, 0xee, {0xee}, 1}, {0x60, 0xf0, {0xfa}, 1},       {0x60, 0x00, {0xfa, 0x02}, 2},
+        {0x64, 0xd2, {0}, 0},    {0x60, 0x5a, {0x5a}, 1},
     };
 
     out8(&rig, 0x21, 0xfd);
@@ -137,6 +138,10 @@ Test(platform, pci_holds_a_host_bridge_alone)
     cr_assert_eq(bus_port_read(rig.bus, 0xcfd, 1), 0x80);
     bus_port_write(rig.bus, 0xcfc, 4, 0);
     cr_assert_eq(pci_read(0x80000000), 0x12378086, "read-only");
+    pci_read(0x8000003c);
+    bus_port_write(rig.bus, 0xcfc, 4, 0x1234567b);
+    cr_assert_eq(bus_port_read(rig.bus, 0xcfc, 4), 0x7b, "but for the interrupt line");
+    pci_read(0x80000000);
     out8(&rig, 0xcf8, 0x55);
     cr_assert_eq(bus_port_read(rig.bus, 0xcf8, 4), 0x80000000, "a byte is no address");
 }
@@ -171,6 +176,7 @@ static uint64_t fw_cfg_item(uint16_t item)
 Test(platform, fw_cfg)
 {
     cr_assert_eq(fw_cfg_item(0), 0x554d4551, "QEMU");
+    cr_assert_eq(fw_cfg_item(1), 1);
     cr_assert_eq(fw_cfg_item(5), 1);
     cr_assert_eq(fw_cfg_item(3), 512 << 20);
     cr_assert_eq(fw_cfg_item(0x11), 512 << 20);
