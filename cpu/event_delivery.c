@@ -229,10 +229,8 @@ static enum delivery_result shut_down(struct cpu *cpu)
     return DELIVERY_EXIT;
 }
 
-/*
- * The exception that replaces the event in delivery. Returns false when cpu->exit is filled. An
- * intercepted double fault is not "in delivery": its exit has no IDT-vectoring information (SDM
- * "Information for VM Exits During Event Delivery").
+/* The exception that replaces the event in delivery. Returns false when cpu->exit is filled;
+ * whether that exit counts as one during event delivery is seen when it is recorded (cpu/vmexit.c).
  */
 static bool replace(struct cpu *cpu, struct event *fault, bool double_fault)
 {
@@ -241,11 +239,7 @@ static bool replace(struct cpu *cpu, struct event *fault, bool double_fault)
                                 .vector = VECTOR_DF,
                                 .has_error_code = cpu_protected(cpu),
                                 .raised_by_delivery = true};
-    if (!vmx_intercepts_exception(cpu, fault))
-        return true;
-    if (double_fault)
-        cpu->delivery_in_progress = false;
-    return false;
+    return !vmx_intercepts_exception(cpu, fault);
 }
 
 /* Real-address mode has no error codes, in VM-exit information neither. */
