@@ -1,6 +1,8 @@
 /* Translation with a TLB in front, see mmu.h. */
 #include "memory/mmu_internal.h"
 
+#include <assert.h>
+#include <stddef.h>
 #include <string.h>
 
 #define likely(condition)   __builtin_expect(!!(condition), 1)
@@ -166,18 +168,25 @@ void mmu_set_ept(struct mmu *mmu, bool enabled, uint64_t eptp, uint16_t vpid)
 /* guest_shift where the guest does not page: one page as large as the address space. */
 #define NO_GUEST_PAGE 48
 
+/* readable, writable, executable and tlb_hit are written as one word on the way of a hit. */
+static_assert(
+    offsetof(struct translation, writable) == offsetof(struct translation, readable) + 1 &&
+        offsetof(struct translation, executable) == offsetof(struct translation, readable) + 2 &&
+        offsetof(struct translation, tlb_hit) == offsetof(struct translation, readable) + 3,
+    "four bools in a row");
+
 static inline void translation_fill(struct translation *out, uint64_t hpa, uint64_t gpa,
                                     unsigned shift, unsigned guest_shift, unsigned allowed,
                                     bool hit)
 {
+    /* Spreads bits 0, 1 and 2 to bytes 0, 1 and 2. */
+    uint32_t flags = (allowed * 0x4081u & 0x010101u) | (uint32_t)hit << 24;
+
     out->hpa = hpa;
     out->gpa = gpa;
     out->page_shift = (uint8_t)shift;
     out->guest_shift = (uint8_t)guest_shift;
-    out->readable = allowed & PAGING_ALLOWS_READ;
-    out->writable = allowed >> ACCESS_WRITE & 1;
-    out->executable = allowed >> ACCESS_FETCH & 1;
-    out->tlb_hit = hit;
+    memcpy(&out->readable, &flags, sizeof(flags));
 }
 
 static inline void translation_from_entry(struct translation *out, const struct tlb_entry *entry,

@@ -53,8 +53,8 @@ static inline enum tlb_array_id structure_array(unsigned level)
     return TLB_PDE + (level - 2);
 }
 
-static inline void fill_guest_physical(struct mmu *mmu, uint64_t gpa, uint64_t hpa, unsigned shift,
-                                       unsigned rights)
+static inline __attribute__((always_inline)) void
+fill_guest_physical(struct mmu *mmu, uint64_t gpa, uint64_t hpa, unsigned shift, unsigned rights)
 {
     struct tlb_entry *entry = tlb_claim(&mmu->tlb, TLB_GUEST_PHYSICAL, gpa, shift);
 
@@ -71,8 +71,8 @@ static inline void fill_guest_physical(struct mmu *mmu, uint64_t gpa, uint64_t h
     entry->guest_shift = (uint8_t)shift;
 }
 
-static inline void fill_structure(struct mmu *mmu, uint64_t linear, uint64_t root,
-                                  const struct walk_memo_table *table)
+static inline __attribute__((always_inline)) void
+fill_structure(struct mmu *mmu, uint64_t linear, uint64_t root, const struct walk_memo_table *table)
 {
     const struct mmu_derived *derived = &mmu->derived;
     unsigned shift = derived->paging.shift[table->above];

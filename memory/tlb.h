@@ -101,7 +101,7 @@ struct tlb_array {
     uint64_t occupied[TLB_SETS_MAX / 64]; /* a bit for each set that may have a valid entry */
 };
 
-#define TLB_HINT_BITS 11
+#define TLB_HINT_BITS 13
 struct tlb {
     struct tlb_array array[TLB_ARRAYS];
     struct tlb_entry *entries;

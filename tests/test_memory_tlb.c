@@ -5,6 +5,7 @@
  * caches translates like one that does not.
  */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -400,6 +401,52 @@ Test(memory_tlb, relaxed_rights_are_noticed_without_invalidation)
     cr_assert_eq(access_page(PAGE_X, ACCESS_WRITE | ACCESS_USER, &translation), MMU_OK);
     mmu_invlpg(&machine.mmu, PAGE_X);
     cr_assert_eq(access_page(PAGE_X, ACCESS_WRITE | ACCESS_USER, &translation), MMU_PAGE_FAULT);
+    machine_close();
+}
+
+/* A small TLB: as many pages as a set has ways stay, one more displaces; no sets, no hits. */
+Test(memory_tlb, sets_and_ways)
+{
+    struct tlb_config config = tlb_config_default;
+    struct translation translation;
+
+    machine_open();
+    for (uint64_t i = 0; i < 64; i++)
+        *guest_entry(machine.cr3, PAGE_Y + i * FRAME_SIZE, 1) = DATA_GPA | NX_WRITE_USER;
+    for (uint64_t ways = 1; ways <= 16; ways += 5) {
+        config.array[TLB_PAGES] = (struct tlb_geometry){1, (uint8_t)ways};
+        cr_assert_eq(mmu_configure_tlb(&machine.mmu, &config), 0);
+        enter(&current);
+        for (unsigned pages = 1; pages <= ways + 1; pages++) {
+            mmu_invvpid(&machine.mmu, 1, 1, 0);
+            unsigned hits = 0;
+            for (uint64_t i = 0; i < 2 * pages; i++) {
+                cr_assert_eq(
+                    access_page(PAGE_Y + i % pages * FRAME_SIZE, ACCESS_READ, &translation),
+                    MMU_OK);
+                hits += translation.tlb_hit;
+            }
+            if (pages <= ways)
+                cr_expect_eq(hits, pages, "%lu ways, %u pages", (unsigned long)ways, pages);
+            else
+                cr_expect_lt(hits, pages, "%lu ways, %u pages", (unsigned long)ways, pages);
+        }
+    }
+    for (unsigned id = 0; id < TLB_ARRAYS; id++)
+        config.array[id].sets = 0;
+    cr_assert_eq(mmu_configure_tlb(&machine.mmu, &config), 0);
+    enter(&current);
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t before = machine.mmu.stats.guest_references + machine.mmu.stats.ept_references;
+        cr_assert_eq(access_page(PAGE_X, ACCESS_READ, &translation), MMU_OK);
+        cr_expect(!translation.tlb_hit);
+        cr_expect_eq(machine.mmu.stats.guest_references + machine.mmu.stats.ept_references - before,
+                     24);
+    }
+    config.array[TLB_PAGES] = (struct tlb_geometry){3, 4};
+    cr_expect_eq(mmu_configure_tlb(&machine.mmu, &config), -EINVAL);
+    config.array[TLB_PAGES] = (struct tlb_geometry){4, TLB_WAYS_MAX + 1};
+    cr_expect_eq(mmu_configure_tlb(&machine.mmu, &config), -EINVAL);
     machine_close();
 }
 
