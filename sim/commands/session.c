@@ -309,10 +309,13 @@ static void serve(struct session *session)
 static void open_input(struct session *session)
 {
     session->input_fd = STDIN_FILENO;
-    if (terminal_is_ours(STDIN_FILENO))
+    if (terminal_is_ours(STDIN_FILENO)) {
         session->raw = terminal_set_raw(STDIN_FILENO) == 0;
-    else if (isatty(STDIN_FILENO))
+        vm_set_interactive(session->vm, true);
+    }
+    else if (isatty(STDIN_FILENO)) {
         session->input_fd = -1;
+    }
 }
 
 int session_run(struct session *session, struct vm *vm, struct session_result *result)

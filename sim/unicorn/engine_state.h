@@ -23,6 +23,14 @@
 #include "sim/unicorn/layout.h"
 #include "sim/vcpu.h"
 
+/* Instructions of the funnel by the place in translated code that calls for them: as long as the
+ * block lives, its instruction is the same. */
+#define DECODED_ENTRIES 4096
+struct decoded {
+    uintptr_t caller; /* 0: empty */
+    struct insn insn;
+};
+
 struct unicorn_engine {
     uc_engine *uc;
     void *cs;
@@ -43,6 +51,8 @@ struct unicorn_engine {
     /* Funnel, during translation: the library reads these two bytes instead of the guest's. */
     bool substitute;
     uint64_t substitute_pc;
+
+    struct decoded decoded[DECODED_ENTRIES];
 
     /* Inline counting, during translation of one block. */
     int capture;            /* progress through gen_tb_start */
@@ -91,6 +101,8 @@ _Noreturn void unicorn_resume(struct unicorn_engine *engine); /* to the loop: ru
 _Noreturn void unicorn_leave(struct unicorn_engine *engine);  /* to the loop, which then returns */
 /* Delivers an exception or interrupt; needs STATE_ALL pulled; resumes or leaves. */
 _Noreturn void unicorn_deliver(struct unicorn_engine *engine, const struct event *event);
+/* An instruction may have opened the window that the handler waits for: look before the next block. */
+void unicorn_look_for_window(struct unicorn_engine *engine);
 /* #PF or EPT exit of an access that the engine makes for an instruction; pulled and restartable. */
 _Noreturn void unicorn_memory_fault(struct unicorn_engine *engine, const struct mmu_fault *fault);
 /* cpu.exit is filled and STATE_BASIC pulled: settles it and returns true, or false: leave. */

@@ -11,6 +11,9 @@
 
 #define DR6_BS (1ull << 14)
 
+/* CPUState.cflags_next_tb: no wish about the next block. */
+#define CFLAGS_DEFAULT UINT32_MAX
+
 /* The library executes at most this many instructions in a block (CF_COUNT_MASK is larger). */
 #define EXACT_STOP_MAX 512
 
@@ -199,6 +202,13 @@ static enum exit_reason open_window(struct unicorn_engine *engine)
     return 0;
 }
 
+void unicorn_look_for_window(struct unicorn_engine *engine)
+{
+    uint64_t controls = vmcs_get(engine->cpu->vmcs, VMCS_PRIMARY_CONTROLS);
+    if (controls & (PRIMARY_INTERRUPT_WINDOW_EXITING | PRIMARY_NMI_WINDOW_EXITING))
+        unicorn_set_budget(engine, 0);
+}
+
 /*
  * Called by the library's main loop before each block that is not entered from another one, and
  * whenever the budget of instructions has run out. This is where events come in.
@@ -220,7 +230,7 @@ EXPORT bool x86_cpu_exec_interrupt_x86_64(void *cs, int request)
     if (window) {
         vmx_exit_event(engine->cpu, window);
         exit = true;
-    } else if (budget <= 0) {
+    } else if (budget <= 0 || atomic_load(&engine->vcpu->kicked)) {
         exit = vcpu_boundary(engine->vcpu);
     }
     if (exit) {
@@ -230,11 +240,12 @@ EXPORT bool x86_cpu_exec_interrupt_x86_64(void *cs, int request)
         return false;
     }
     budget = (int64_t)engine->env->bnd_regs[0];
-    if (budget > 0 && budget <= EXACT_STOP_MAX) {
-        CS_FIELD(cs, CS_CFLAGS_NEXT_TB, uint32_t) = (uint32_t)budget;
+    uint32_t *next_block = &CS_FIELD(cs, CS_CFLAGS_NEXT_TB, uint32_t);
+    if (budget > 0 && budget <= EXACT_STOP_MAX && *next_block == CFLAGS_DEFAULT) {
+        *next_block = (uint32_t)budget;
         return true;
     }
-    return false;
+    return false; /* a block that must be one instruction long was asked for already, or none */
 }
 
 /* Nothing in the library may deliver events behind our back. */

@@ -72,6 +72,16 @@ static void fetch_and_decode(struct unicorn_engine *engine, struct insn *insn)
     (void)ours;
 }
 
+static const struct insn *decoded_insn(struct unicorn_engine *engine, uintptr_t caller)
+{
+    struct decoded *decoded = &engine->decoded[(caller >> 4) % DECODED_ENTRIES];
+    if (decoded->caller != caller) {
+        fetch_and_decode(engine, &decoded->insn); /* may not return */
+        decoded->caller = caller;
+    }
+    return &decoded->insn;
+}
+
 /* --- Instructions that the model leaves to the engine once nothing intercepts them ---------------- */
 
 static enum outcome memory_outcome(struct cpu *cpu, enum mmu_status status,
@@ -239,6 +249,8 @@ static enum outcome iret(struct unicorn_engine *engine, const struct insn *insn)
     engine->env->bnd_regs[0] -= 1;
     cpu->vmx.nmi_unblocked_by_iret = false;
     engine->env->cc_op = CC_OP_EFLAGS;
+    unicorn_account_ring(engine);
+    unicorn_look_for_window(engine);
     return OUTCOME_DONE;
 }
 
@@ -357,6 +369,7 @@ static void complete(struct unicorn_engine *engine, const struct insn *insn, int
         advance_rip(cpu, insn->length);
     cpu->state.interruptibility &= ~(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS);
     take_over(engine, depth);
+    unicorn_look_for_window(engine);
     if (insn->kind == INSN_PAUSE)
         vcpu_charge(engine->vcpu, cpu->profile->pause_cycles);
     else if (insn->kind == INSN_RDTSC || insn->kind == INSN_RDTSCP)
@@ -369,19 +382,18 @@ EXPORT void helper_syscall_x86_64(struct env *env, int next_eip_addend)
 {
     struct unicorn_engine *engine = unicorn_current;
     struct cpu *cpu = engine->cpu;
-    struct insn insn;
 
     unicorn_pull(engine, STATE_BASIC);
-    fetch_and_decode(engine, &insn);
-    int depth = needs_basic_state(engine, &insn) ? STATE_BASIC : STATE_ALL;
+    const struct insn *insn = decoded_insn(engine, CALLER);
+    int depth = needs_basic_state(engine, insn) ? STATE_BASIC : STATE_ALL;
     if (depth == STATE_ALL)
         unicorn_pull(engine, STATE_ALL);
-    cpu->instruction_length = insn.length;
+    cpu->instruction_length = insn->length;
     engine->step_after = env->eflags & RFLAGS_TF;
 
-    enum outcome outcome = insn.kind == INSN_IRET ? iret(engine, &insn) : execute(engine, &insn);
+    enum outcome outcome = insn->kind == INSN_IRET ? iret(engine, insn) : execute(engine, insn);
     if (outcome == OUTCOME_DONE) {
-        complete(engine, &insn, depth);
+        complete(engine, insn, depth);
         return;
     }
     /* It did not retire: the block's count includes it. */
@@ -391,6 +403,8 @@ EXPORT void helper_syscall_x86_64(struct env *env, int next_eip_addend)
         unicorn_deliver(engine, &cpu->fault);
     }
     if (!unicorn_settle_exit(engine)) {
+        if (engine->vcpu->exit_settled && cpu->state.rip != env->eip)
+            env->bnd_regs[0] -= 1; /* completed, though the guest does not go on at once */
         /* What the handler did to registers meanwhile must survive the pull of the rest. */
         unicorn_push(engine, STATE_BASIC);
         unicorn_pull(engine, STATE_ALL);

@@ -34,6 +34,7 @@ uint64_t tcg_code_capacity_x86_64(void *tcg);
 void *tcg_temp_new_internal_x86_64(void *tcg, int type, bool local);
 void tcg_temp_free_internal_x86_64(void *tcg, void *temp);
 struct tcg_operation *tcg_emit_op_x86_64(void *tcg, int opcode);
+void tcg_gen_lookup_and_goto_ptr_x86_64(void *tcg);
 void helper_lldt_x86_64(struct env *env, int selector);
 void helper_ltr_x86_64(struct env *env, int selector);
 
@@ -71,6 +72,7 @@ void gen_intermediate_code_x86_64(void *cs, struct translation_block *tb, int ma
 void tcg_gen_op2_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b);
 void tcg_gen_op3_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c);
 void tcg_gen_op4_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+void tcg_gen_exit_tb_x86_64(void *tcg, struct translation_block *tb, unsigned index);
 void restore_state_to_opc_x86_64(struct env *env, struct translation_block *tb, uint64_t *data);
 void tcg_tb_insert_x86_64(void *tcg, struct translation_block *tb);
 void tb_flush_x86_64(void *cs);

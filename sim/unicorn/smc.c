@@ -20,7 +20,8 @@ static bool is_guest_page(const struct unicorn_engine *engine, uint64_t address)
 EXPORT void tlb_protect_code_x86_64(void *uc, uint64_t address)
 {
     struct unicorn_engine *engine = unicorn_current;
-    if (is_guest_page(engine, address)) {
+    /* A page that is marked already has no writable entry without the mark. */
+    if (is_guest_page(engine, address) && !engine->code_pages[address >> PAGE_SHIFT]) {
         engine->code_pages[address >> PAGE_SHIFT] = 1;
         tlb_reset_dirty_x86_64(
             engine->cs, (uint64_t)(engine->cpu->mmu.physmem->base + (address & ~(PAGE_BYTES - 1))),

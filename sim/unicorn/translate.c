@@ -134,6 +134,17 @@ EXPORT uint32_t cpu_ldub_code_x86_64(struct env *env, uint64_t address)
     return ORIGINAL(cpu_ldub_code_x86_64)(env, address);
 }
 
+/* Behind the helper, the library would return to its main loop; most instructions of the funnel need
+ * that as little as an indirect jump does. Whatever is due makes the next block leave. */
+EXPORT void tcg_gen_exit_tb_x86_64(void *tcg, struct translation_block *tb, unsigned index)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    if (engine && engine->substitute && !tb)
+        tcg_gen_lookup_and_goto_ptr_x86_64(tcg);
+    else
+        ORIGINAL(tcg_gen_exit_tb_x86_64)(tcg, tb, index);
+}
+
 struct code_reader {
     struct env *env;
     uint64_t pc;
@@ -223,7 +234,9 @@ EXPORT void tcg_tb_insert_x86_64(void *tcg, struct translation_block *tb)
 
 EXPORT void tb_flush_x86_64(void *cs)
 {
-    if (unicorn_current)
+    if (unicorn_current) {
         unicorn_current->statistics.code_cache_flushes++;
+        memset(unicorn_current->decoded, 0, sizeof unicorn_current->decoded);
+    }
     ORIGINAL(tb_flush_x86_64)(cs);
 }
