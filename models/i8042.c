@@ -165,7 +165,10 @@ static void write_data(struct i8042 *controller, uint8_t value)
     case WRITE_OUTPUT_PORT:
         write_output_port(controller, value);
         break;
+    /* Without an auxiliary port the byte comes back as the keyboard's, which tells a driver at once
+     * that there is none. */
     case WRITE_KEYBOARD_BUFFER:
+    case WRITE_AUXILIARY_BUFFER:
         answer(state, value);
         break;
     }
