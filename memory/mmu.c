@@ -377,13 +377,14 @@ static __attribute__((noinline)) enum mmu_status translate_slowly(struct mmu *mm
 enum mmu_status mmu_translate(struct mmu *mmu, uint64_t linear, unsigned access,
                               struct translation *out, struct mmu_fault *fault)
 {
-    const struct tlb_entry *entry = tlb_predict(&mmu->tlb, linear);
+    unsigned index = tlb_predict(&mmu->tlb, linear);
+    const struct tlb_entry *entry = &mmu->tlb.entries[index];
 
     if (likely(tlb_entry_matches(entry, tlb_key(mmu, linear), mmu->derived.tlb_context))) {
         unsigned allowed = mmu->derived.rules->allowed[access >> ACCESS_MODE_SHIFT][entry->rights];
         if (likely(allowed >> (access & ACCESS_TYPE_MASK) & 1)) {
             mmu->stats.tlb_hits++;
-            tlb_touch(&mmu->tlb, entry);
+            mmu->tlb.recent[index] = 1;
             translation_from_entry(out, entry, linear, allowed);
             return MMU_OK;
         }

@@ -24,7 +24,7 @@ static bool geometry_valid(const struct tlb_geometry *geometry)
             geometry->ways >= 1 && geometry->ways <= TLB_WAYS_MAX);
 }
 
-/* Lays the arrays out one after the other in the two allocations. */
+/* Lays the arrays out one after the other in the allocations. */
 static void arrays_place(struct tlb *tlb, const struct tlb_config *config)
 {
     unsigned first = 0;
@@ -76,10 +76,13 @@ int tlb_init(struct tlb *tlb, const struct tlb_config *config)
 
     struct tlb_entry *block = aligned_alloc(64, entries * sizeof(*block));
     tlb->sets = calloc(sets, sizeof(*tlb->sets));
-    if (!block || !tlb->sets) {
+    tlb->recent = calloc(entries, 1);
+    if (!block || !tlb->sets || !tlb->recent) {
         free(block);
         free(tlb->sets);
+        free(tlb->recent);
         tlb->sets = NULL;
+        tlb->recent = NULL;
         return -ENOMEM;
     }
     memset(block, 0, entries * sizeof(*block));
@@ -94,6 +97,7 @@ void tlb_destroy(struct tlb *tlb)
     if (tlb->entries != &tlb->nothing)
         free(tlb->entries);
     free(tlb->sets);
+    free(tlb->recent);
     memset(tlb, 0, sizeof(*tlb));
     tlb->entries = &tlb->nothing;
 }
@@ -105,7 +109,7 @@ struct tlb_entry *tlb_lookup(struct tlb *tlb, enum tlb_array_id id, uint64_t key
     for (uint64_t sizes = array->sizes; sizes != 0; sizes &= sizes - 1) {
         unsigned shift = (unsigned)__builtin_ctzll(sizes);
         const struct tlb_set *set = &array->sets[tlb_array_set(array, key, shift)];
-        for (unsigned ways = set->ways & TLB_WAYS_VALID; ways != 0; ways &= ways - 1) {
+        for (unsigned ways = set->valid; ways != 0; ways &= ways - 1) {
             struct tlb_entry *entry = &tlb->entries[set->first + (unsigned)__builtin_ctz(ways)];
             if (tlb_entry_matches(entry, key, context)) {
                 tlb_touch(tlb, entry);
@@ -126,10 +130,22 @@ struct tlb_entry *tlb_lookup_page(struct tlb *tlb, uint64_t key, uint64_t contex
     return entry;
 }
 
+unsigned tlb_set_victim(struct tlb *tlb, const struct tlb_set *set, unsigned all_ways)
+{
+    unsigned ways = (unsigned)__builtin_popcount(all_ways);
+
+    for (unsigned way = 0; way < ways; way++) {
+        if (!tlb->recent[set->first + way])
+            return way;
+    }
+    memset(&tlb->recent[set->first], 0, ways);
+    return 0;
+}
+
 /* The set stays marked as occupied until an invalidation finds it empty. */
 void tlb_drop(struct tlb *tlb, struct tlb_entry *entry)
 {
-    tlb->sets[entry->set].ways &= ~TLB_WAY(entry->way);
+    tlb->sets[entry->set].valid &= ~(1u << entry->way);
     entry->context = 0;
 }
 
@@ -154,14 +170,14 @@ static unsigned set_invalidate(struct tlb *tlb, struct tlb_array *array, unsigne
     struct tlb_set *set = &array->sets[index];
     unsigned dropped = 0;
 
-    for (unsigned ways = set->ways & TLB_WAYS_VALID; ways != 0; ways &= ways - 1) {
+    for (unsigned ways = set->valid; ways != 0; ways &= ways - 1) {
         struct tlb_entry *entry = &tlb->entries[set->first + (unsigned)__builtin_ctz(ways)];
         if (entry_in_scope(entry, scope)) {
             tlb_drop(tlb, entry);
             dropped++;
         }
     }
-    if ((set->ways & TLB_WAYS_VALID) == 0)
+    if (set->valid == 0)
         array->occupied[index / 64] &= ~(1ull << index % 64);
     return dropped;
 }

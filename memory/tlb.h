@@ -68,17 +68,10 @@ struct tlb_entry {
     uint16_t way;
 };
 
-/*
- * Bookkeeping of one set. Bit i of `ways` is 1 if way i holds an entry; bit 16 + i if that was used
- * since the last time that all were: it is not chosen for eviction.
- */
 struct tlb_set {
-    uint32_t ways;
+    uint32_t valid; /* bit i: way i holds an entry */
     uint32_t first; /* index of the entry in way 0 */
 };
-#define TLB_WAYS_VALID  0xffffu
-#define TLB_WAY(way)    (1u << (way))
-#define TLB_RECENT(way) (0x10000u << (way))
 
 #define TLB_WAYS_MAX 16
 #define TLB_SETS_MAX 512
@@ -106,6 +99,9 @@ struct tlb {
     struct tlb_array array[TLB_ARRAYS];
     struct tlb_entry *entries;
     struct tlb_set *sets;
+    /* A byte for each entry: not 0 if it was used since the last time that all of its set were.
+     * Such an entry is not chosen for eviction. */
+    uint8_t *recent;
     unsigned entry_count;
     bool fractured; /* parts of a larger guest page may be cached; set by whoever fills them in */
     struct tlb_entry nothing; /* always empty; what a hint points to before it knows better */
@@ -167,10 +163,10 @@ static inline unsigned tlb_hint_index(uint64_t address)
     return (address >> 12) & ((1u << TLB_HINT_BITS) - 1);
 }
 
-/* The entry that may hold the translation; compare it before use. */
-static inline struct tlb_entry *tlb_predict(struct tlb *tlb, uint64_t address)
+/* Index of the entry that may hold the translation; compare it before use. */
+static inline unsigned tlb_predict(const struct tlb *tlb, uint64_t address)
 {
-    return &tlb->entries[tlb->hint[tlb_hint_index(address)]];
+    return tlb->hint[tlb_hint_index(address)];
 }
 
 static inline void tlb_remember_hint(struct tlb *tlb, uint64_t address,
@@ -181,7 +177,7 @@ static inline void tlb_remember_hint(struct tlb *tlb, uint64_t address,
 
 static inline void tlb_touch(struct tlb *tlb, const struct tlb_entry *entry)
 {
-    tlb->sets[entry->set].ways |= TLB_RECENT(entry->way);
+    tlb->recent[entry - tlb->entries] = 1;
 }
 
 /* The matching entry of an array, or NULL. Marks it as recently used. */
@@ -198,12 +194,7 @@ static inline unsigned tlb_array_set(const struct tlb_array *array, uint64_t add
 }
 
 /* In a full set: the first way that was not used recently. */
-static inline unsigned tlb_set_victim(struct tlb_set *set, unsigned all_ways)
-{
-    if ((set->ways >> 16 & all_ways) == all_ways)
-        set->ways = all_ways;
-    return (unsigned)__builtin_ctz(~(set->ways >> 16));
-}
+unsigned tlb_set_victim(struct tlb *tlb, const struct tlb_set *set, unsigned all_ways);
 
 /*
  * Makes room for an entry, in place of the least recent one of its set, and marks the place as
@@ -220,12 +211,13 @@ static inline struct tlb_entry *tlb_claim(struct tlb *tlb, enum tlb_array_id id,
         return NULL;
     unsigned index = tlb_array_set(array, address, shift);
     struct tlb_set *set = &array->sets[index];
-    unsigned way = (set->ways & TLB_WAYS_VALID) == all_ways ? tlb_set_victim(set, all_ways)
-                                                            : (unsigned)__builtin_ctz(~set->ways);
+    unsigned way = set->valid == all_ways ? tlb_set_victim(tlb, set, all_ways)
+                                          : (unsigned)__builtin_ctz(~set->valid);
 
-    set->ways |= TLB_WAY(way) | TLB_RECENT(way);
+    set->valid |= 1u << way;
     array->sizes |= 1ull << shift;
     array->occupied[index / 64] |= 1ull << index % 64;
+    tlb->recent[set->first + way] = 1;
     return &tlb->entries[set->first + way];
 }
 void tlb_drop(struct tlb *tlb, struct tlb_entry *entry);
