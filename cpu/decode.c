@@ -34,6 +34,7 @@ bool insn_first_byte_matters(uint8_t byte, enum code_size code)
     case 0xe4: case 0xe5: case 0xe6: case 0xe7: /* IN, OUT imm8 */
     case 0xec: case 0xed: case 0xee: case 0xef: /* IN, OUT DX */
     case 0xcf:                                  /* IRET */
+    case 0xf1:                                  /* INT1 */
     case 0xf4:                                  /* HLT */
         return true;
     default:
@@ -51,7 +52,8 @@ static uint8_t decode_prefixes(struct decoder *d)
             byte = next_byte(d);
             /* A REX prefix counts only directly before the opcode. */
             if (!insn_first_byte_matters(byte, d->code) || byte == 0x0f ||
-                (byte >= 0x6c && byte <= 0x6f) || byte == 0xcf || byte == 0xf4 || (byte & 0xf4) == 0xe4)
+                (byte >= 0x6c && byte <= 0x6f) || byte == 0xcf || byte == 0xf1 || byte == 0xf4 ||
+                (byte & 0xf4) == 0xe4)
                 return byte;
             d->rex = 0;
         }
@@ -349,6 +351,7 @@ bool insn_decode(struct insn *insn, enum code_size code, insn_fetch *fetch, void
     case 0xe6: case 0xe7: return decode_port(&d, INSN_OUT, opcode, true);
     case 0xec: case 0xed: return decode_port(&d, INSN_IN, opcode, false);
     case 0xee: case 0xef: return decode_port(&d, INSN_OUT, opcode, false);
+    case 0xf1: return finish(&d, INSN_INT1);
     case 0xf4: return finish(&d, INSN_HLT);
     }
     return finish(&d, INSN_OTHER);

@@ -49,7 +49,8 @@ enum insn_kind {
     INSN_SYSENTER,
     INSN_SYSEXIT,
     INSN_IRET, /* not intercepted, but ends blocking by NMI */
-    INSN_VMX, /* insn.vmx_reason */
+    INSN_INT1, /* ICEBP */
+    INSN_VMX,  /* insn.vmx_reason */
 };
 
 struct insn {

@@ -1,4 +1,4 @@
-/* MOV to and from debug registers. SDM "Debug Registers". */
+/* MOV to and from debug registers; INT1. SDM "Debug Registers". */
 #include "cpu/modes.h"
 #include "cpu/vmx.h"
 
@@ -56,4 +56,14 @@ enum outcome insn_mov_from_dr(struct cpu *cpu, unsigned reg, enum gpr destinatio
     value = reg == 6 ? state->dr6 : reg == 7 ? state->dr7 : state->dr[reg];
     cpu->state.gpr[destination] = cpu_64bit(cpu) ? value : (uint32_t)value;
     return OUTCOME_DONE;
+}
+
+/* Neither the gate's DPL nor IOPL is checked, and DR6 tells nothing (SDM "INT n/INTO/INT3/INT1").
+ */
+enum outcome insn_int1(struct cpu *cpu)
+{
+    cpu->fault = (struct event){.type = EVENT_PRIVILEGED_SOFTWARE_EXCEPTION,
+                                .vector = VECTOR_DB,
+                                .instruction_length = cpu->instruction_length};
+    return OUTCOME_EXCEPTION;
 }

@@ -31,6 +31,8 @@ enum outcome insn_rdpmc(struct cpu *cpu);
 enum outcome insn_rdpid(struct cpu *cpu, enum gpr destination);
 /* RDRAND/RDSEED: operand_size 2, 4 or 8; sets RFLAGS as well. */
 enum outcome insn_rdrand(struct cpu *cpu, bool seed, enum gpr destination, unsigned operand_size);
+/* INT1: always OUTCOME_EXCEPTION, a privileged software exception. */
+enum outcome insn_int1(struct cpu *cpu);
 enum outcome insn_hlt(struct cpu *cpu); /* done: state.activity = ACTIVITY_HLT */
 enum outcome insn_pause(struct cpu *cpu);
 enum outcome insn_invd(struct cpu *cpu);

@@ -8,6 +8,7 @@
  *   events.c     exceptions, interrupts, single-step
  *   mmu.c        Unicorn's soft TLB filled from the model's MMU; MMIO
  *   smc.c        self-modifying code
+ *   breakpoints.c  breakpoint registers
  *   originals.h  the functions of the library that the engine calls or replaces
  *
  * Functions named like the library's (NAME_x86_64) replace them in the whole process: the dynamic
@@ -31,6 +32,20 @@ struct decoded {
     struct insn insn;
 };
 
+/* breakpoints.c */
+struct breakpoints {
+    uint64_t dr[4], dr7; /* as last armed */
+    uint64_t code[4];    /* for which code was translated last */
+    bool code_changed;   /* the code is stale */
+    bool data;           /* some watch data */
+    /* Hits (B0-B3) of the instruction at hit_rip, before which hit_count instructions had retired. */
+    unsigned hits;
+    uint64_t hit_count, hit_rip;
+    /* RFLAGS.RF was set when so many instructions had retired. */
+    bool rf_seen;
+    uint64_t rf_count;
+};
+
 struct unicorn_engine {
     uc_engine *uc;
     void *cs;
@@ -49,7 +64,7 @@ struct unicorn_engine {
     bool sti_shadow;        /* the current interrupt shadow is STI's, not MOV SS's */
 
     /* Funnel, during translation: the library reads these two bytes instead of the guest's. */
-    bool substitute;
+    const uint8_t *substitute; /* NULL: none */
     uint64_t substitute_pc;
 
     struct decoded decoded[DECODED_ENTRIES];
@@ -66,6 +81,8 @@ struct unicorn_engine {
     uint8_t *code_pages;    /* one byte a page of host-physical memory */
     uint64_t code_page_count;
     uint64_t last_code_write;
+
+    struct breakpoints breakpoints;
 
     /* 2-MiB regions (by hash) in which large guest pages were filled, 4 KiB at a time, since the last
      * flush: INVLPG of such a page must drop all of its pieces. */
@@ -107,6 +124,23 @@ void unicorn_look_for_window(struct unicorn_engine *engine);
 _Noreturn void unicorn_memory_fault(struct unicorn_engine *engine, const struct mmu_fault *fault);
 /* cpu.exit is filled and STATE_BASIC pulled: settles it and returns true, or false: leave. */
 bool unicorn_settle_exit(struct unicorn_engine *engine);
+
+/* breakpoints.c */
+/* DR0-DR3 or DR7 in cpu.state may have changed. */
+void unicorn_breakpoints_changed(struct unicorn_engine *engine);
+uint32_t unicorn_breakpoint_hflags(const struct cpu_state *state);
+/* True if an enabled breakpoint is at the instruction that is to be translated next. */
+bool unicorn_is_code_breakpoint(const struct unicorn_engine *engine, const struct translator *db);
+/* Breakpoints on I/O that an IN, OUT, INS or OUTS in the funnel meets. */
+void unicorn_io_breakpoints(struct unicorn_engine *engine, uint16_t port, unsigned size);
+/* A debug exception that is to be delivered takes along what is pending. */
+void unicorn_take_debug_hits(struct unicorn_engine *engine, struct event *event);
+/* The engine is left: what is pending goes into cpu.state. */
+void unicorn_keep_debug_hits(struct unicorn_engine *engine);
+/* Between instructions, before other events; may deliver a debug exception and not return. */
+void unicorn_debug_traps(struct unicorn_engine *engine);
+/* The same after all other events, just before the next instruction. */
+void unicorn_code_breakpoints(struct unicorn_engine *engine);
 
 /* mmu.c */
 int unicorn_mmu_create(struct unicorn_engine *engine);

@@ -25,6 +25,7 @@ _Noreturn void unicorn_resume(struct unicorn_engine *engine)
 
 static void ask_to_leave(struct unicorn_engine *engine)
 {
+    unicorn_keep_debug_hits(engine);
     engine->leaving = true;
     uc_emu_stop(engine->uc);
 }
@@ -42,7 +43,9 @@ bool unicorn_settle_exit(struct unicorn_engine *engine)
 
 _Noreturn void unicorn_deliver(struct unicorn_engine *engine, const struct event *event)
 {
-    enum delivery_result result = cpu_deliver(engine->cpu, event, false);
+    struct event copy = *event;
+    unicorn_take_debug_hits(engine, &copy);
+    enum delivery_result result = cpu_deliver(engine->cpu, &copy, false);
     if (result == DELIVERED) {
         unicorn_push(engine, STATE_ALL);
         unicorn_resume(engine);
@@ -147,16 +150,6 @@ EXPORT void helper_raise_interrupt_x86_64(struct env *env, int vector, int next_
     raise_interrupt_x86_64(env, vector, 1, 0, next_eip_addend);
 }
 
-/* INT1 (ICEBP): a privileged software exception, #DB without DR6 bits. */
-EXPORT void helper_debug_x86_64(struct env *env)
-{
-    struct unicorn_engine *engine = unicorn_current;
-    unicorn_pull(engine, STATE_ALL);
-    struct event event = {.type = EVENT_PRIVILEGED_SOFTWARE_EXCEPTION, .vector = VECTOR_DB,
-                          .instruction_length = 1};
-    unicorn_deliver(engine, &event);
-}
-
 /* --- Single-step -------------------------------------------------------------------------------- */
 
 EXPORT void helper_single_step_x86_64(struct env *env)
@@ -221,8 +214,7 @@ EXPORT bool x86_cpu_exec_interrupt_x86_64(void *cs, int request)
     if (!(engine->env->hflags & HF_INHIBIT_IRQ))
         engine->sti_shadow = false;
     unicorn_account_ring(engine);
-    /* RFLAGS.RF covers one instruction; no code breakpoint is there that it could hold back. */
-    engine->env->eflags &= ~RFLAGS_RF;
+    unicorn_debug_traps(engine);
 
     int64_t budget = (int64_t)engine->env->bnd_regs[0];
     bool exit = false;
@@ -239,6 +231,7 @@ EXPORT bool x86_cpu_exec_interrupt_x86_64(void *cs, int request)
         ask_to_leave(engine);
         return false;
     }
+    unicorn_code_breakpoints(engine);
     budget = (int64_t)engine->env->bnd_regs[0];
     uint32_t *next_block = &CS_FIELD(cs, CS_CFLAGS_NEXT_TB, uint32_t);
     if (budget > 0 && budget <= EXACT_STOP_MAX && *next_block == CFLAGS_DEFAULT) {

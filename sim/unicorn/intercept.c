@@ -219,6 +219,7 @@ static enum outcome port_io(struct unicorn_engine *engine, const struct insn *in
 {
     struct cpu *cpu = engine->cpu;
     struct io_access access = io_access_of(insn, &cpu->state);
+    unicorn_io_breakpoints(engine, access.port, access.size);
     enum outcome outcome = insn_io(cpu, &access);
     if (outcome != OUTCOME_DONE)
         return outcome;
@@ -271,6 +272,7 @@ static enum outcome execute(struct unicorn_engine *engine, const struct insn *in
     case INSN_RDPID: return insn_rdpid(cpu, insn->rm);
     case INSN_RDRAND: return insn_rdrand(cpu, false, insn->rm, insn->operand_size);
     case INSN_RDSEED: return insn_rdrand(cpu, true, insn->rm, insn->operand_size);
+    case INSN_INT1: return insn_int1(cpu);
     case INSN_HLT: return insn_hlt(cpu);
     case INSN_PAUSE: return insn_pause(cpu);
     case INSN_INVD: return insn_invd(cpu);

@@ -73,6 +73,7 @@ static inline void *cs_of(struct env *env)
 #define HF_CS64        (1u << 15)
 #define HF_OSFXSR      (1u << 22)
 #define HF_SMAP        (1u << 23)
+#define HF_BREAKPOINTS (1u << 24) /* the library's is about I/O, which it never executes here */
 
 #define CC_OP_EFLAGS 1 /* cc_src holds the flags */
 

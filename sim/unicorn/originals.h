@@ -58,12 +58,15 @@ void helper_raise_exception_x86_64(struct env *env, int vector);
 void helper_syscall_x86_64(struct env *env, int next_eip_addend);
 void helper_single_step_x86_64(struct env *env);
 void helper_rechecking_single_step_x86_64(struct env *env);
-void helper_debug_x86_64(struct env *env);
 void helper_sti_x86_64(struct env *env);
 void helper_iret_real_x86_64(struct env *env, int shift);
 void helper_iret_protected_x86_64(struct env *env, int shift, int next_eip);
 void helper_rdmsr_x86_64(struct env *env);
 void helper_wrmsr_x86_64(struct env *env);
+void helper_pause_x86_64(struct env *env, int next_eip_addend);
+int cpu_watchpoint_address_matches_x86_64(void *cs, uint64_t address, uint64_t length);
+void cpu_check_watchpoint_x86_64(void *cs, uint64_t address, uint64_t length, uint32_t attributes,
+                                 int flags, uintptr_t return_address);
 uint32_t cpu_ldub_code_x86_64(struct env *env, uint64_t address);
 void check_exit_request_x86_64(void *tcg);
 void translator_loop_x86_64(const struct translator_operations *operations, struct translator *db,

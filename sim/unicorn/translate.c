@@ -124,13 +124,15 @@ EXPORT void restore_state_to_opc_x86_64(struct env *env, struct translation_bloc
 
 /* --- The funnel --------------------------------------------------------------------------------- */
 
-static const uint8_t funnel_bytes[2] = {0x0f, 0x05}; /* SYSCALL */
+#define SUBSTITUTE_LENGTH 2
+static const uint8_t funnel_bytes[SUBSTITUTE_LENGTH] = {0x0f, 0x05};     /* SYSCALL */
+static const uint8_t breakpoint_bytes[SUBSTITUTE_LENGTH] = {0xf3, 0x90}; /* PAUSE */
 
 EXPORT uint32_t cpu_ldub_code_x86_64(struct env *env, uint64_t address)
 {
     struct unicorn_engine *engine = unicorn_current;
-    if (engine && engine->substitute && address - engine->substitute_pc < sizeof funnel_bytes)
-        return funnel_bytes[address - engine->substitute_pc];
+    if (engine && engine->substitute && address - engine->substitute_pc < SUBSTITUTE_LENGTH)
+        return engine->substitute[address - engine->substitute_pc];
     return ORIGINAL(cpu_ldub_code_x86_64)(env, address);
 }
 
@@ -180,17 +182,24 @@ static unsigned funneled_length(struct env *env, struct translator *db)
 static void translate_insn(struct translator *db, void *cs)
 {
     struct unicorn_engine *engine = unicorn_current;
-    unsigned length = funneled_length(engine->env, db);
-    engine->substitute = length;
+    unsigned length;
+    if (db->num_insns == 1 && db->max_insns > 1 && unicorn_is_code_breakpoint(engine, db)) {
+        length = 1; /* back to the main loop */
+        engine->substitute = breakpoint_bytes;
+    } else {
+        length = funneled_length(engine->env, db);
+        engine->substitute = length ? funnel_bytes : NULL;
+    }
     engine->substitute_pc = db->pc_next;
     engine->original_operations.translate_insn(db, cs);
-    engine->substitute = false;
+    engine->substitute = NULL;
     if (length) /* the block depends on all of the instruction's bytes */
         db->pc_next = engine->substitute_pc + length;
 
     uint64_t next = db->pc_next;
     bool crosses = (next & ~PAGE_MASK) != ((next + INSN_LENGTH_MAX - 1) & ~PAGE_MASK);
-    if (db->is_jmp == TRANSLATOR_NEXT && (crosses || !(next & PAGE_MASK)))
+    if (db->is_jmp == TRANSLATOR_NEXT &&
+        (crosses || !(next & PAGE_MASK) || unicorn_is_code_breakpoint(engine, db)))
         db->is_jmp = TRANSLATOR_TOO_MANY;
 }
 
@@ -208,7 +217,7 @@ EXPORT void translator_loop_x86_64(const struct translator_operations *operation
     ours.tb_start = counting_tb_start;
     ours.translate_insn = translate_insn;
     ours.tb_stop = counting_tb_stop;
-    engine->substitute = false; /* the last translation may have ended in a fetch fault */
+    engine->substitute = NULL; /* the last translation may have ended in a fetch fault */
     engine->capture = CAPTURE_LOAD;
     engine->instruction_index = 0;
     ORIGINAL(translator_loop_x86_64)(&ours, db, cs, tb, max_insns);
