@@ -312,8 +312,7 @@ static void open_input(struct session *session)
     if (terminal_is_ours(STDIN_FILENO)) {
         session->raw = terminal_set_raw(STDIN_FILENO) == 0;
         vm_set_interactive(session->vm, true);
-    }
-    else if (isatty(STDIN_FILENO)) {
+    } else if (isatty(STDIN_FILENO)) {
         session->input_fd = -1;
     }
 }

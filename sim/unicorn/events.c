@@ -8,6 +8,7 @@
 
 #include "sim/unicorn/engine_state.h"
 #include "sim/unicorn/originals.h"
+#include "sim/vm_internal.h"
 
 #define DR6_BS (1ull << 14)
 
@@ -38,7 +39,16 @@ _Noreturn void unicorn_leave(struct unicorn_engine *engine)
 
 bool unicorn_settle_exit(struct unicorn_engine *engine)
 {
-    return vcpu_exit(engine->vcpu) == VCPU_RESUME;
+    enum vcpu_action action = vcpu_exit(engine->vcpu);
+    if (action == VCPU_ACCESS) { /* page tables, a stack or a string operand in a device's registers */
+        vm_set_stop(engine->vcpu->vm, VM_STOP_UNHANDLED_EXIT, 0,
+                    "the instruction at RIP 0x%llx accesses a device at guest-physical 0x%llx in a "
+                    "way that cannot be performed",
+                    (unsigned long long)engine->cpu->state.rip,
+                    (unsigned long long)engine->cpu->exit.guest_physical_address);
+        engine->vcpu->exit_settled = true;
+    }
+    return action == VCPU_RESUME;
 }
 
 _Noreturn void unicorn_deliver(struct unicorn_engine *engine, const struct event *event)

@@ -84,12 +84,6 @@ static const struct insn *decoded_insn(struct unicorn_engine *engine, uintptr_t 
 
 /* --- Instructions that the model leaves to the engine once nothing intercepts them ---------------- */
 
-static enum outcome memory_outcome(struct cpu *cpu, enum mmu_status status,
-                                   const struct mmu_fault *fault)
-{
-    return status ? cpu_memory_outcome(cpu, fault) : OUTCOME_DONE;
-}
-
 static unsigned data_access(const struct cpu *cpu, enum access_type type)
 {
     unsigned access = type;
@@ -100,9 +94,55 @@ static unsigned data_access(const struct cpu *cpu, enum access_type type)
     return access;
 }
 
-/* SGDT, SIDT, LGDT, LIDT: a pseudo-descriptor of 6 or, in 64-bit mode, 10 bytes. */
-static enum outcome pseudo_descriptor(struct cpu *cpu, const struct insn *insn)
+/* An operand in a device's registers: the EPT violation exits, and then the bus is asked, two bytes
+ * at a time (operands have 2, 6 or 10). */
+static void device_operand(struct unicorn_engine *engine, const struct mmu_fault *fault,
+                           uint8_t *data, size_t size, enum access_type type)
 {
+    struct vcpu *vcpu = engine->vcpu;
+    struct bus *bus = vm_bus(vcpu->vm);
+    engine->env->bnd_regs[0] += 1; /* the exit comes before the instruction has retired */
+    if (vcpu->mmio_granted_at != unicorn_instructions(engine)) {
+        vmx_exit_ept(engine->cpu, fault);
+        if (vcpu_exit(vcpu) == VCPU_LEAVE) {
+            unicorn_pull(engine, STATE_ALL);
+            unicorn_leave(engine);
+        }
+    }
+    engine->env->bnd_regs[0] -= 1;
+    for (size_t i = 0; i < size; i += 2) {
+        if (type == ACCESS_WRITE) {
+            bus_mmio_write(bus, fault->gpa + i, 2, data[i] | (uint64_t)data[i + 1] << 8);
+            continue;
+        }
+        uint64_t value = bus_mmio_read(bus, fault->gpa + i, 2);
+        data[i] = (uint8_t)value;
+        data[i + 1] = (uint8_t)(value >> 8);
+    }
+}
+
+static enum outcome access_operand(struct unicorn_engine *engine, uint64_t linear, void *data,
+                                   size_t size, enum access_type type)
+{
+    struct cpu *cpu = engine->cpu;
+    struct mmu_fault fault;
+    unsigned access = data_access(cpu, type);
+    enum mmu_status status = type == ACCESS_WRITE
+                                 ? mmu_write(&cpu->mmu, linear, data, size, access, &fault)
+                                 : mmu_read(&cpu->mmu, linear, data, size, access, &fault);
+    if (status == MMU_OK)
+        return OUTCOME_DONE;
+    bool in_page = (linear & 4095) + size <= 4096;
+    if (status != MMU_EPT_VIOLATION || !vm_is_device(engine->vcpu->vm, fault.gpa) || !in_page)
+        return cpu_memory_outcome(cpu, &fault);
+    device_operand(engine, &fault, data, size, type);
+    return OUTCOME_DONE;
+}
+
+/* SGDT, SIDT, LGDT, LIDT: a pseudo-descriptor of 6 or, in 64-bit mode, 10 bytes. */
+static enum outcome pseudo_descriptor(struct unicorn_engine *engine, const struct insn *insn)
+{
+    struct cpu *cpu = engine->cpu;
     struct cpu_state *state = &cpu->state;
     bool idt = insn->table == INSN_SIDT || insn->table == INSN_LIDT;
     bool store = insn->table == INSN_SGDT || insn->table == INSN_SIDT;
@@ -111,16 +151,15 @@ static enum outcome pseudo_descriptor(struct cpu *cpu, const struct insn *insn)
     uint64_t linear = insn_linear(insn, state);
     uint8_t image[10] = {0};
     size_t size = long64 ? 10 : 6;
-    struct mmu_fault fault;
 
     if (store) {
         memcpy(image, &table->limit, 2);
         memcpy(image + 2, &table->base, 8);
-        return memory_outcome(cpu, mmu_write(&cpu->mmu, linear, image, size,
-                                             data_access(cpu, ACCESS_WRITE), &fault), &fault);
+        return access_operand(engine, linear, image, size, ACCESS_WRITE);
     }
-    if (mmu_read(&cpu->mmu, linear, image, size, data_access(cpu, ACCESS_READ), &fault))
-        return cpu_memory_outcome(cpu, &fault);
+    enum outcome outcome = access_operand(engine, linear, image, size, ACCESS_READ);
+    if (outcome != OUTCOME_DONE)
+        return outcome;
     uint64_t base = 0;
     memcpy(&base, image + 2, long64 ? 8 : 4);
     if (!long64 && insn->operand_size == 2)
@@ -134,13 +173,13 @@ static enum outcome pseudo_descriptor(struct cpu *cpu, const struct insn *insn)
 }
 
 /* Stores a 16-bit (memory) or operand-sized (register) value. */
-static enum outcome store_operand(struct cpu *cpu, const struct insn *insn, uint64_t value)
+static enum outcome store_operand(struct unicorn_engine *engine, const struct insn *insn,
+                                  uint64_t value)
 {
+    struct cpu *cpu = engine->cpu;
     if (insn->memory) {
         uint16_t word = (uint16_t)value;
-        struct mmu_fault fault;
-        return memory_outcome(cpu, mmu_write(&cpu->mmu, insn_linear(insn, &cpu->state), &word, 2,
-                                             data_access(cpu, ACCESS_WRITE), &fault), &fault);
+        return access_operand(engine, insn_linear(insn, &cpu->state), &word, 2, ACCESS_WRITE);
     }
     uint64_t *gpr = &cpu->state.gpr[insn->rm];
     if (insn->operand_size == 2)
@@ -150,22 +189,22 @@ static enum outcome store_operand(struct cpu *cpu, const struct insn *insn, uint
     return OUTCOME_DONE;
 }
 
-static enum outcome load_operand(struct cpu *cpu, const struct insn *insn, uint16_t *value)
+static enum outcome load_operand(struct unicorn_engine *engine, const struct insn *insn,
+                                 uint16_t *value)
 {
+    struct cpu *cpu = engine->cpu;
     if (!insn->memory) {
         *value = (uint16_t)cpu->state.gpr[insn->rm];
         return OUTCOME_DONE;
     }
-    struct mmu_fault fault;
-    return memory_outcome(cpu, mmu_read(&cpu->mmu, insn_linear(insn, &cpu->state), value, 2,
-                                        data_access(cpu, ACCESS_READ), &fault), &fault);
+    return access_operand(engine, insn_linear(insn, &cpu->state), value, 2, ACCESS_READ);
 }
 
 /* LLDT and LTR: the library's versions load and check the descriptor. */
 static enum outcome load_system_segment(struct unicorn_engine *engine, const struct insn *insn)
 {
     uint16_t selector;
-    enum outcome outcome = load_operand(engine->cpu, insn, &selector);
+    enum outcome outcome = load_operand(engine, insn, &selector);
     if (outcome != OUTCOME_DONE)
         return outcome;
     engine->env->bnd_regs[0] += 1; /* a fault does not come back here */
@@ -189,25 +228,26 @@ static enum outcome descriptor_table(struct unicorn_engine *engine, const struct
     if (outcome != OUTCOME_DONE)
         return outcome;
     switch (insn->table) {
-    case INSN_SLDT: return store_operand(cpu, insn, cpu->state.seg[SEG_LDTR].selector);
-    case INSN_STR: return store_operand(cpu, insn, cpu->state.seg[SEG_TR].selector);
+    case INSN_SLDT: return store_operand(engine, insn, cpu->state.seg[SEG_LDTR].selector);
+    case INSN_STR: return store_operand(engine, insn, cpu->state.seg[SEG_TR].selector);
     case INSN_LLDT:
     case INSN_LTR: return load_system_segment(engine, insn);
-    default: return pseudo_descriptor(cpu, insn);
+    default: return pseudo_descriptor(engine, insn);
     }
 }
 
-static enum outcome smsw(struct cpu *cpu, const struct insn *insn)
+static enum outcome smsw(struct unicorn_engine *engine, const struct insn *insn)
 {
     uint64_t value;
-    enum outcome outcome = insn_smsw(cpu, &value);
-    return outcome == OUTCOME_DONE ? store_operand(cpu, insn, value) : outcome;
+    enum outcome outcome = insn_smsw(engine->cpu, &value);
+    return outcome == OUTCOME_DONE ? store_operand(engine, insn, value) : outcome;
 }
 
-static enum outcome lmsw(struct cpu *cpu, const struct insn *insn)
+static enum outcome lmsw(struct unicorn_engine *engine, const struct insn *insn)
 {
+    struct cpu *cpu = engine->cpu;
     uint16_t source;
-    enum outcome outcome = load_operand(cpu, insn, &source);
+    enum outcome outcome = load_operand(engine, insn, &source);
     if (outcome != OUTCOME_DONE)
         return outcome;
     return insn_lmsw(cpu, source, insn->memory,
@@ -289,8 +329,8 @@ static enum outcome execute(struct unicorn_engine *engine, const struct insn *in
     case INSN_MOV_TO_DR: return insn_mov_to_dr(cpu, insn->reg, insn->rm);
     case INSN_MOV_FROM_DR: return insn_mov_from_dr(cpu, insn->reg, insn->rm);
     case INSN_CLTS: return insn_clts(cpu);
-    case INSN_LMSW: return lmsw(cpu, insn);
-    case INSN_SMSW: return smsw(cpu, insn);
+    case INSN_LMSW: return lmsw(engine, insn);
+    case INSN_SMSW: return smsw(engine, insn);
     case INSN_DESCRIPTOR_TABLE: return descriptor_table(engine, insn);
     case INSN_IN:
     case INSN_OUT:
