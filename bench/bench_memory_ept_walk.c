@@ -78,8 +78,7 @@ static double middle_mean(double *samples, unsigned count)
     return sum / (count - 2 * (count / 4));
 }
 
-/* ---- The guest --------------------------------------------------------------------------------
- */
+/* ---- The guest --------------------------------------------------------------------------- */
 
 struct scene {
     struct physmem physmem;
@@ -179,8 +178,7 @@ static void scene_close(struct scene *scene)
     physmem_destroy(&scene->physmem);
 }
 
-/* ---- The chase --------------------------------------------------------------------------------
- */
+/* ---- The chase --------------------------------------------------------------------------- */
 
 static void chase_build(struct scene *scene)
 {
@@ -197,8 +195,7 @@ static void chase_build(struct scene *scene)
     }
 }
 
-/* ---- Samples, in ticks ------------------------------------------------------------------------
- */
+/* ---- Samples, in ticks ------------------------------------------------------------------- */
 
 static double chase_sample(const struct scene *scene, unsigned n)
 {
@@ -273,8 +270,7 @@ static double hit_ns(struct scene *scene)
     return rounds[HIT_ROUNDS / 2];
 }
 
-/* ---- Results ----------------------------------------------------------------------------------
- */
+/* ---- Results ----------------------------------------------------------------------------- */
 
 struct figures {
     unsigned references, warm_references;

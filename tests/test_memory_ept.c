@@ -150,8 +150,7 @@ Test(memory_ept, bad_arguments_and_exhaustion)
     close_all();
 }
 
-/* ---- Violations and misconfigurations ---------------------------------------------------------
- */
+/* ---- Violations and misconfigurations ---------------------------------------------------- */
 
 /* SDM "Exit Qualification for EPT Violations": access in bits 2:0, rights in bits 5:3. */
 Test(memory_ept, violations_by_access_and_rights)
@@ -281,8 +280,7 @@ Test(memory_ept, memory_types_and_capabilities)
     close_all();
 }
 
-/* ---- Two-dimensional walks
- * ------------------------------------------------------------------------ */
+/* ---- Two-dimensional walks --------------------------------------------------------------- */
 
 #define LINEAR 0x00007f1241567abcull /* 21 MiB into a page of 1 GiB */
 
@@ -446,8 +444,47 @@ Test(memory_ept, guest_flags_need_a_writable_table)
     close_all();
 }
 
-/* ---- Stale translations
- * ---------------------------------------------------------------------------- */
+static void count_entry(void *opaque, enum tlb_array_id id, const struct tlb_entry *entry)
+{
+    ++*(unsigned *)opaque;
+}
+
+static unsigned guest_physical_mappings(void)
+{
+    unsigned count = 0;
+    tlb_for_each(&mmu.tlb, 1u << TLB_GUEST_PHYSICAL, count_entry, &count);
+    return count;
+}
+
+/* One guest-physical mapping a page, though four tables lie in it or rights have been extended. */
+Test(memory_ept, guest_physical_mappings_are_not_doubled)
+{
+    struct translation translation;
+    struct mmu_fault fault;
+
+    guest_open(4, 12, 21, false);
+    for (unsigned pass = 0; pass < 2; pass++) { /* the complete walk sets flags; the plain one */
+        forget();
+        cr_assert_eq(mmu_translate(&mmu, LINEAR, ACCESS_READ, &translation, &fault), MMU_OK);
+        cr_expect_eq(guest_physical_mappings(), 1);
+    }
+    close_all();
+
+    guest_open(4, 12, 12, false);
+    cr_assert_eq(mmu_translate(&mmu, LINEAR, ACCESS_READ, &translation, &fault), MMU_OK);
+    for (uint64_t gpa = root; gpa < physmem.next_frame; gpa += FRAME_SIZE)
+        cr_assert_eq(ept_protect(&ept, gpa, FRAME_SIZE, EPT_READ), 0);
+    forget();
+    cr_assert_eq(mmu_translate(&mmu, LINEAR, ACCESS_READ, &translation, &fault), MMU_OK);
+    cr_expect_eq(guest_physical_mappings(), 4);
+    for (uint64_t gpa = root; gpa < physmem.next_frame; gpa += FRAME_SIZE)
+        cr_assert_eq(ept_protect(&ept, gpa, FRAME_SIZE, EPT_ALL), 0);
+    cr_assert_eq(mmu_translate(&mmu, LINEAR, ACCESS_WRITE, &translation, &fault), MMU_OK);
+    cr_expect_eq(guest_physical_mappings(), 4);
+    close_all();
+}
+
+/* ---- Stale translations ------------------------------------------------------------------ */
 
 struct found {
     unsigned page, structure, guest_physical;
