@@ -9,6 +9,7 @@
  *   mmu.c        Unicorn's soft TLB filled from the model's MMU; MMIO
  *   smc.c        self-modifying code
  *   breakpoints.c  breakpoint registers
+ *   far_return.c   FS.base and GS.base across returns to outer levels
  *   originals.h  the functions of the library that the engine calls or replaces
  *
  * Functions named like the library's (NAME_x86_64) replace them in the whole process: the dynamic

@@ -39,6 +39,8 @@ void helper_lldt_x86_64(struct env *env, int selector);
 void helper_ltr_x86_64(struct env *env, int selector);
 
 /* Replaced. */
+void helper_iret_protected_x86_64(struct env *env, int shift, int next_eip);
+void helper_lret_protected_x86_64(struct env *env, int shift, int addend);
 void x86_cpu_exec_enter_x86_64(void *cs);
 void x86_cpu_exec_exit_x86_64(void *cs);
 void qemu_init_vcpu_x86_64(void *cs);
@@ -60,7 +62,6 @@ void helper_single_step_x86_64(struct env *env);
 void helper_rechecking_single_step_x86_64(struct env *env);
 void helper_sti_x86_64(struct env *env);
 void helper_iret_real_x86_64(struct env *env, int shift);
-void helper_iret_protected_x86_64(struct env *env, int shift, int next_eip);
 void helper_rdmsr_x86_64(struct env *env);
 void helper_wrmsr_x86_64(struct env *env);
 void helper_pause_x86_64(struct env *env, int next_eip_addend);
