@@ -124,6 +124,17 @@ Test(ioapic, levels)
     cr_assert_eq(take(0), 0x77, "a level waits for the mask to go");
 }
 
+/* A message that nobody takes is tried again, not waited for. */
+Test(ioapic, level_without_taker)
+{
+    write_entry(PIN, 9ull << 56 | IOAPIC_ENTRY_LEVEL | 0x77);
+    line(PIN, true);
+    cr_assert_not(remote_irr(PIN));
+    write_entry(PIN, 1ull << 56 | IOAPIC_ENTRY_LEVEL | 0x77);
+    cr_assert(remote_irr(PIN));
+    cr_assert_eq(take(1), 0x77);
+}
+
 /* Remote IRR is dropped when the pin becomes edge-triggered, and by the EOI register. */
 Test(ioapic, remote_irr_can_be_reset)
 {
