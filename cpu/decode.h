@@ -60,19 +60,19 @@ struct insn {
     uint8_t address_size; /* 2, 4 or 8 */
     uint8_t rep;          /* 0, 0xf2 or 0xf3 */
     bool lock;
-    uint8_t reg;          /* ModRM.reg with REX.R */
-    uint8_t rm;           /* ModRM.rm with REX.B; a register if !memory */
-    bool memory;          /* has a memory operand */
-    uint8_t segment;      /* of the memory operand, overrides applied */
-    int8_t base, index;   /* GPRs, -1: none */
-    uint8_t scale;        /* 0..3: 1, 2, 4, 8 */
+    uint8_t reg;        /* ModRM.reg with REX.R */
+    uint8_t rm;         /* ModRM.rm with REX.B; a register if !memory */
+    bool memory;        /* has a memory operand */
+    uint8_t segment;    /* of the memory operand, overrides applied */
+    int8_t base, index; /* GPRs, -1: none */
+    uint8_t scale;      /* 0..3: 1, 2, 4, 8 */
     bool rip_relative;
     int64_t displacement;
-    uint8_t immediate;    /* port number of IN/OUT imm8 */
+    uint8_t immediate; /* port number of IN/OUT imm8 */
     bool has_immediate;
-    uint8_t port_size;    /* IN, OUT, INS, OUTS: 1, 2 or 4 */
-    uint8_t table;        /* enum descriptor_instruction */
-    uint8_t vmx_reason;   /* enum exit_reason of the VMX instructions */
+    uint8_t port_size;  /* IN, OUT, INS, OUTS: 1, 2 or 4 */
+    uint8_t table;      /* enum descriptor_instruction */
+    uint8_t vmx_reason; /* enum exit_reason of the VMX instructions */
 };
 
 /* How code is decoded: by CS.D and CS.L. */

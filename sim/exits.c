@@ -2,8 +2,9 @@
  * The VM handler's answer to each VM exit.
  *
  * Most handlers run in place: the processor still holds the guest's state, and they see RIP, RSP,
- * RFLAGS and interruptibility in the VMCS, and all other registers and guest memory in vcpu->cpu. The others run after the guest's state has
- * been saved and the host's loaded, and see all of the VMCS.
+ * RFLAGS and interruptibility in the VMCS, and all other registers and guest memory in vcpu->cpu.
+ * The others run after the guest's state has been saved and the host's loaded, and see all of the
+ * VMCS.
  */
 #include <stdio.h>
 
@@ -17,7 +18,8 @@
 
 #define PENDING_DEBUG_BS (1ull << 14)
 
-/* --- What handlers do -------------------------------------------------------------------------------- */
+/* --- What handlers do
+ * -------------------------------------------------------------------------------- */
 
 void vcpu_skip_instruction(struct vcpu *vcpu)
 {
@@ -35,8 +37,7 @@ void vcpu_skip_instruction(struct vcpu *vcpu)
 void vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, uint32_t error_code)
 {
     struct vmcs *vmcs = &vcpu->vmcs;
-    bool has_error = vector_has_error_code(vector) &&
-                     (vmcs_get(vmcs, VMCS_GUEST_CR0) & CR0_PE);
+    bool has_error = vector_has_error_code(vector) && (vmcs_get(vmcs, VMCS_GUEST_CR0) & CR0_PE);
     vmcs_set(vmcs, VMCS_ENTRY_INTERRUPTION_INFO,
              vector | EVENT_HARDWARE_EXCEPTION << INTR_INFO_TYPE_SHIFT | INTR_INFO_VALID |
                  (has_error ? INTR_INFO_ERROR_CODE : 0));
@@ -67,7 +68,8 @@ static enum vcpu_action unhandled(struct vcpu *vcpu)
     return VCPU_RESUME;
 }
 
-/* --- In place ---------------------------------------------------------------------------------------- */
+/* --- In place
+ * ---------------------------------------------------------------------------------------- */
 
 static enum vcpu_action handle_cpuid(struct vcpu *vcpu)
 {
@@ -127,8 +129,7 @@ static enum vcpu_action handle_io(struct vcpu *vcpu)
     struct mmu_fault fault;
     bool again;
     vcpu->record.value = vcpu->cpu.state.gpr[GPR_RAX];
-    enum mmu_status status =
-        io_emulate(&vcpu->cpu, vm_bus(vcpu->vm), &access, &again, &fault);
+    enum mmu_status status = io_emulate(&vcpu->cpu, vm_bus(vcpu->vm), &access, &again, &fault);
     if (status == MMU_PAGE_FAULT) {
         vcpu->cpu.state.cr2 = fault.linear;
         vcpu_inject_exception(vcpu, VECTOR_PF, fault.error_code);
@@ -163,8 +164,7 @@ static enum vcpu_action handle_ept_violation(struct vcpu *vcpu)
         vm_set_stop(vcpu->vm, VM_STOP_UNHANDLED_EXIT, 0,
                     "the guest executes at guest-physical 0x%llx (RIP 0x%llx), where there is no "
                     "memory",
-                    (unsigned long long)gpa,
-                    (unsigned long long)vmcs_get(vmcs, VMCS_GUEST_RIP));
+                    (unsigned long long)gpa, (unsigned long long)vmcs_get(vmcs, VMCS_GUEST_RIP));
         return VCPU_RESUME;
     }
     return VCPU_ACCESS;
@@ -225,7 +225,8 @@ static enum vcpu_action handle_xsetbv(struct vcpu *vcpu)
     return done(vcpu);
 }
 
-/* --- With the guest's state saved -------------------------------------------------------------------- */
+/* --- With the guest's state saved
+ * -------------------------------------------------------------------- */
 
 static enum vcpu_action handle_external_interrupt(struct vcpu *vcpu)
 {
@@ -266,8 +267,7 @@ static enum vcpu_action handle_hlt(struct vcpu *vcpu)
     while (!wakes(vcpu) && vm->stop.reason == VM_STOP_NONE) {
         uint64_t now = vcpu_cycles(vcpu), next = platform_next_deadline(vm->platform);
         if (next == CLOCK_NEVER && !vm_has_input(vm)) {
-            vm_set_stop(vm, VM_STOP_HALTED, 0,
-                        "the guest halted and no device will ever wake it");
+            vm_set_stop(vm, VM_STOP_HALTED, 0, "the guest halted and no device will ever wake it");
             break;
         }
         vm_wait_idle(vm, next == CLOCK_NEVER ? UINT64_MAX
@@ -293,7 +293,8 @@ static enum vcpu_action handle_triple_fault(struct vcpu *vcpu)
     return VCPU_RESUME;
 }
 
-/* --- The table --------------------------------------------------------------------------------------- */
+/* --- The table
+ * --------------------------------------------------------------------------------------- */
 
 struct exit_handler {
     enum vcpu_action (*handle)(struct vcpu *vcpu);

@@ -2,8 +2,8 @@
  * CR-access exits. CR0.NE must be 1 and CR4.VMXE must be 1 in VMX operation, and caching is none of
  * the guest's business; the guest sees what it wrote in the read shadows. CR8 is the local APIC's.
  *
- * A MOV that changes one of these bits exits as a whole, so the handler performs the rest of it too:
- * the legal transitions of paging and long mode, as the processor would (cpu/modes.h).
+ * A MOV that changes one of these bits exits as a whole, so the handler performs the rest of it
+ * too: the legal transitions of paging and long mode, as the processor would (cpu/modes.h).
  */
 #include "sim/exits_cr.h"
 
@@ -74,7 +74,8 @@ static void change_registers(struct vcpu *vcpu, struct mode_registers to)
     vmcs_set(vmcs, VMCS_GUEST_CR4, to.cr4 | CR4_VMXE);
     vmcs_set(vmcs, VMCS_GUEST_EFER, to.efer);
     uint64_t entry = vmcs_get(vmcs, VMCS_ENTRY_CONTROLS) & ~(uint64_t)ENTRY_IA32E_MODE_GUEST;
-    vmcs_set(vmcs, VMCS_ENTRY_CONTROLS, to.efer & EFER_LMA ? entry | ENTRY_IA32E_MODE_GUEST : entry);
+    vmcs_set(vmcs, VMCS_ENTRY_CONTROLS,
+             to.efer & EFER_LMA ? entry | ENTRY_IA32E_MODE_GUEST : entry);
     /* Rights may have changed with WP, SMEP and the like: what was cached goes. */
     mmu_invvpid(&vcpu->cpu.mmu, 1, (uint16_t)vmcs_get(vmcs, VMCS_VPID), 0);
     vcpu->engine_operations->flush_tlb(vcpu);

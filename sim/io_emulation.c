@@ -46,28 +46,51 @@ static void add_to_register(struct cpu *cpu, enum gpr gpr, int64_t delta, unsign
     cpu->state.gpr[gpr] = address_size == 2 ? (old & ~mask) | value : value;
 }
 
+/* The operand may be a device's register itself: then the bus answers instead of memory. */
+static bool is_device(struct bus *bus, enum mmu_status status, const struct mmu_fault *fault)
+{
+    return status == MMU_EPT_VIOLATION && bus_find_mmio(bus, fault->gpa);
+}
+
+static enum mmu_status input(struct cpu *cpu, struct bus *bus, const struct io_access *access,
+                             uint64_t linear, unsigned flags, struct mmu_fault *fault)
+{
+    /* The destination must be writable before the device is read. */
+    struct translation translation;
+    enum mmu_status status =
+        mmu_translate(&cpu->mmu, linear, flags | ACCESS_WRITE, &translation, fault);
+    bool device = is_device(bus, status, fault);
+    if (status && !device)
+        return status;
+    uint32_t value = bus_port_read(bus, access->port, access->size);
+    if (!device)
+        return mmu_write(&cpu->mmu, linear, &value, access->size, flags | ACCESS_WRITE, fault);
+    bus_mmio_write(bus, fault->gpa, access->size, value);
+    return MMU_OK;
+}
+
+static enum mmu_status output(struct cpu *cpu, struct bus *bus, const struct io_access *access,
+                              uint64_t linear, unsigned flags, struct mmu_fault *fault)
+{
+    uint32_t value = 0;
+    enum mmu_status status =
+        mmu_read(&cpu->mmu, linear, &value, access->size, flags | ACCESS_READ, fault);
+    if (is_device(bus, status, fault))
+        value = (uint32_t)bus_mmio_read(bus, fault->gpa, access->size);
+    else if (status)
+        return status;
+    bus_port_write(bus, access->port, access->size, value);
+    return MMU_OK;
+}
+
 static enum mmu_status transfer(struct cpu *cpu, struct bus *bus, const struct io_access *access,
                                 uint64_t linear, struct mmu_fault *fault)
 {
     unsigned flags = cpu_cpl(cpu) == 3 ? ACCESS_USER : 0;
-    uint32_t value = 0;
     if (cpu->state.rflags & RFLAGS_AC)
         flags |= ACCESS_AC;
-    if (access->in) {
-        /* The destination must be writable before the device is read. */
-        struct translation translation;
-        enum mmu_status status =
-            mmu_translate(&cpu->mmu, linear, flags | ACCESS_WRITE, &translation, fault);
-        if (status)
-            return status;
-        value = bus_port_read(bus, access->port, access->size);
-        return mmu_write(&cpu->mmu, linear, &value, access->size, flags | ACCESS_WRITE, fault);
-    }
-    enum mmu_status status =
-        mmu_read(&cpu->mmu, linear, &value, access->size, flags | ACCESS_READ, fault);
-    if (!status)
-        bus_port_write(bus, access->port, access->size, value);
-    return status;
+    return access->in ? input(cpu, bus, access, linear, flags, fault)
+                      : output(cpu, bus, access, linear, flags, fault);
 }
 
 static enum mmu_status emulate_string(struct cpu *cpu, struct bus *bus,
@@ -105,8 +128,7 @@ enum mmu_status io_emulate(struct cpu *cpu, struct bus *bus, const struct io_acc
         return emulate_string(cpu, bus, access, again, fault);
     uint64_t *rax = &cpu->state.gpr[GPR_RAX];
     if (!access->in) {
-        bus_port_write(bus, access->port, access->size,
-                       (uint32_t)(*rax & size_mask(access->size)));
+        bus_port_write(bus, access->port, access->size, (uint32_t)(*rax & size_mask(access->size)));
         return MMU_OK;
     }
     uint32_t value = bus_port_read(bus, access->port, access->size);

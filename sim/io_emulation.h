@@ -12,10 +12,10 @@
 struct io_access io_access_of(const struct insn *insn, const struct cpu_state *state);
 
 /*
- * Performs the access on cpu->state: RAX or memory, RCX, RSI, RDI; RIP stays. Returns MMU_OK, or the
- * status of a memory operand that faulted, with the registers at the repetition that did. A long
- * repetition is done in pieces: *again is set when RCX is not exhausted, and the instruction is then
- * to be restarted (so that interrupts get in between).
+ * Performs the access on cpu->state: RAX or memory, RCX, RSI, RDI; RIP stays. Returns MMU_OK, or
+ * the status of a memory operand that faulted, with the registers at the repetition that did. A
+ * long repetition is done in pieces: *again is set when RCX is not exhausted, and the instruction
+ * is then to be restarted (so that interrupts get in between).
  */
 enum mmu_status io_emulate(struct cpu *cpu, struct bus *bus, const struct io_access *access,
                            bool *again, struct mmu_fault *fault);

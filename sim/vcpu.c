@@ -8,9 +8,6 @@
 #include "sim/log.h"
 #include "sim/vm_internal.h"
 
-/* Instructions between two looks at the terminal and calls of the progress callback. */
-#define PROGRESS_INSTRUCTIONS 20000000
-
 /* Vector of the simulated host's timer and inter-processor interrupts. */
 #define HOST_TIMER_VECTOR 0xec
 
@@ -38,7 +35,8 @@ void vcpu_set_gpr(struct vcpu *vcpu, unsigned gpr, uint64_t value)
         vcpu->cpu.state.gpr[gpr] = value;
 }
 
-/* --- Simulated time and boundaries ---------------------------------------------------------------- */
+/* --- Simulated time and boundaries
+ * ---------------------------------------------------------------- */
 
 static uint64_t earliest(uint64_t a, uint64_t b)
 {
@@ -48,7 +46,7 @@ static uint64_t earliest(uint64_t a, uint64_t b)
 /* Instructions until a time in cycles, at one cycle each. */
 static uint64_t instructions_at(const struct vcpu *vcpu, uint64_t cycles)
 {
-    return cycles == CLOCK_NEVER ? UINT64_MAX
+    return cycles == CLOCK_NEVER         ? UINT64_MAX
            : cycles > vcpu->extra_cycles ? cycles - vcpu->extra_cycles
                                          : 0;
 }
@@ -104,7 +102,8 @@ bool vcpu_boundary(struct vcpu *vcpu)
     return false;
 }
 
-/* --- VM exits ------------------------------------------------------------------------------------- */
+/* --- VM exits
+ * ------------------------------------------------------------------------------------- */
 
 static void count_exit(struct vcpu *vcpu, uint32_t cycles)
 {
@@ -159,8 +158,7 @@ static void load_light_state(struct vcpu *vcpu)
 static bool entry_is_needed(const struct vcpu *vcpu)
 {
     return vcpu->vm->config.full_exits || (vcpu->vmcs.dirty & ~VMCS_DIRTY_RIP) ||
-           vcpu->event_raised ||
-           vcpu->vm->stop.reason != VM_STOP_NONE;
+           vcpu->event_raised || vcpu->vm->stop.reason != VM_STOP_NONE;
 }
 
 enum vcpu_action vcpu_exit(struct vcpu *vcpu)
@@ -194,7 +192,8 @@ enum vcpu_action vcpu_exit(struct vcpu *vcpu)
     return VCPU_LEAVE;
 }
 
-/* --- VM entries ----------------------------------------------------------------------------------- */
+/* --- VM entries
+ * ----------------------------------------------------------------------------------- */
 
 static void set_primary_control(struct vmcs *vmcs, uint32_t control, bool on)
 {
@@ -236,8 +235,8 @@ static void prepare_events(struct vcpu *vcpu)
 {
     struct vmcs *vmcs = &vcpu->vmcs;
     uint32_t blocking = (uint32_t)vmcs_get(vmcs, VMCS_GUEST_INTERRUPTIBILITY);
-    bool occupied = (vmcs_get(vmcs, VMCS_ENTRY_INTERRUPTION_INFO) & INTR_INFO_VALID) ||
-                    reinject(vcpu);
+    bool occupied =
+        (vmcs_get(vmcs, VMCS_ENTRY_INTERRUPTION_INFO) & INTR_INFO_VALID) || reinject(vcpu);
     bool shadow = blocking & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS);
 
     if (vcpu->nmi_pending && !occupied && !shadow && !(blocking & BLOCKING_BY_NMI)) {
@@ -269,11 +268,12 @@ static void explain_entry_failure(struct vcpu *vcpu, enum vmentry_status status)
                   vmcs_field_name(failure->field), (unsigned long long)failure->value,
                   failure->section);
     }
-    vm_set_stop(vcpu->vm, VM_STOP_ENTRY_FAILURE, 0,
-                "VM entry failed (status %d, VM-instruction error %llu): %u checks did not hold%s%s",
-                (int)status,
-                (unsigned long long)vmcs_get(&vcpu->vmcs, VMCS_VM_INSTRUCTION_ERROR), report.count,
-                report.count ? "; the first: " : "", report.count ? report.failure[0].text : "");
+    vm_set_stop(
+        vcpu->vm, VM_STOP_ENTRY_FAILURE, 0,
+        "VM entry failed (status %d, VM-instruction error %llu): %u checks did not hold%s%s",
+        (int)status, (unsigned long long)vmcs_get(&vcpu->vmcs, VMCS_VM_INSTRUCTION_ERROR),
+        report.count, report.count ? "; the first: " : "",
+        report.count ? report.failure[0].text : "");
 }
 
 /* Back in VMX root operation, with the guest's state in the VMCS. */
@@ -281,8 +281,7 @@ static void complete_exit(struct vcpu *vcpu)
 {
     bool saved = vmexit_save_guest_state(&vcpu->cpu) && vmexit_load_host_state(&vcpu->cpu);
     if (!saved)
-        vm_set_stop(vcpu->vm, VM_STOP_ENTRY_FAILURE, 0, "VMX abort %u",
-                    vcpu->vmcs.abort_indicator);
+        vm_set_stop(vcpu->vm, VM_STOP_ENTRY_FAILURE, 0, "VMX abort %u", vcpu->vmcs.abort_indicator);
     vcpu->exits_full++;
     if (vcpu->exit_settled)
         return;

@@ -30,23 +30,23 @@ struct vcpu {
     unsigned index;
 
     const struct engine_operations *engine_operations;
-    void *engine;            /* the engine's own state */
+    void *engine;             /* the engine's own state */
     char engine_message[256]; /* why run() failed */
 
     /* Simulated time = instructions retired + extra cycles (exits, waiting in HLT, PAUSE, ...). */
     uint64_t extra_cycles;
 
-    bool exit_settled;       /* the exit that left the engine was handled already */
-    bool event_raised;       /* an interrupt or NMI is new: the handler must look at it */
+    bool exit_settled; /* the exit that left the engine was handled already */
+    bool event_raised; /* an interrupt or NMI is new: the handler must look at it */
     bool nmi_pending;
-    _Atomic bool kicked;     /* pause, stop or input is asked for */
+    _Atomic bool kicked; /* pause, stop or input is asked for */
 
     /* MMIO accesses of the instruction at this instruction count need no further exit: it was
      * restarted after leaving the engine for one. */
     uint64_t mmio_granted_at;
 
-    uint64_t entered_at;     /* instruction count at the last VM entry */
-    uint32_t exit_cycles;    /* charged for every exit with its entry */
+    uint64_t entered_at;      /* instruction count at the last VM entry */
+    uint32_t exit_cycles;     /* charged for every exit with its entry */
     struct trace_exit record; /* the exit being handled; the handler sets its value */
 
     struct exit_statistics exits;
@@ -55,9 +55,9 @@ struct vcpu {
 
 /* What to do after an exit. */
 enum vcpu_action {
-    VCPU_RESUME,  /* settled: continue at the VMCS's GUEST_RIP */
-    VCPU_ACCESS,  /* EPT violation on a device: perform the access through the bus */
-    VCPU_LEAVE,   /* leave the engine; exit_settled tells whether the handler has run */
+    VCPU_RESUME, /* settled: continue at the VMCS's GUEST_RIP */
+    VCPU_ACCESS, /* EPT violation on a device: perform the access through the bus */
+    VCPU_LEAVE,  /* leave the engine; exit_settled tells whether the handler has run */
 };
 
 /*

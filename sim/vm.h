@@ -24,10 +24,10 @@ const char *vm_state_name(enum vm_state state);
 
 /* Why the guest stopped. */
 enum vm_stop_reason {
-    VM_STOP_NONE,              /* still running */
-    VM_STOP_POWER_OFF,         /* ACPI S5; status 0 */
-    VM_STOP_RESET,             /* reset by i8042, 0x92, 0xcf9; status 0 */
-    VM_STOP_DEBUG_EXIT,        /* port 0xf4; status: the guest's */
+    VM_STOP_NONE,       /* still running */
+    VM_STOP_POWER_OFF,  /* ACPI S5; status 0 */
+    VM_STOP_RESET,      /* reset by i8042, 0x92, 0xcf9; status 0 */
+    VM_STOP_DEBUG_EXIT, /* port 0xf4; status: the guest's */
     VM_STOP_TRIPLE_FAULT,
     VM_STOP_HALTED,            /* HLT that no interrupt can end */
     VM_STOP_INSTRUCTION_LIMIT, /* --max-instructions */
@@ -39,8 +39,8 @@ enum vm_stop_reason {
 
 struct vm_stop {
     enum vm_stop_reason reason;
-    int guest_status;   /* power off 0, debug exit: value << 1 | 1 */
-    char message[512];  /* one sentence or more for people; empty when nothing is to say */
+    int guest_status;  /* power off 0, debug exit: value << 1 | 1 */
+    char message[512]; /* one sentence or more for people; empty when nothing is to say */
 };
 
 struct vm_callbacks {

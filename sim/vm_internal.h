@@ -22,14 +22,14 @@ struct vm {
     void *context; /* of the callbacks */
 
     struct cpu_profile profile;
-    struct physmem physmem;        /* host-physical: hypervisor's structures, then guest RAM */
-    struct guest_memory memory;    /* guest-physical slots */
+    struct physmem physmem;     /* host-physical: hypervisor's structures, then guest RAM */
+    struct guest_memory memory; /* guest-physical slots */
     struct ept ept;
     struct platform *platform;
     struct vcpu vcpu;
-    struct share_table shares;   /* by hypercall */
+    struct share_table shares; /* by hypercall */
     struct trace_writer *trace;
-    uint64_t random_state;         /* RDRAND, seeds of the loader */
+    uint64_t random_state; /* RDRAND, seeds of the loader */
 
     /* --ept-withdraw */
     uint64_t withdraw_at, withdraw_state, withdrawn;
@@ -50,6 +50,9 @@ struct vm {
     double host_seconds;
 };
 
+/* Instructions between two calls of the progress callback. */
+#define PROGRESS_INSTRUCTIONS 20000000ull
+
 /* Stops the guest at the end of the exit being handled. The first reason stays. */
 void vm_set_stop(struct vm *vm, enum vm_stop_reason reason, int guest_status, const char *format,
                  ...) __attribute__((format(printf, 4, 5)));
@@ -61,6 +64,11 @@ bool vm_is_device(struct vm *vm, uint64_t gpa);
 uint64_t vm_nanoseconds(struct vm *vm);
 uint64_t vm_random(struct vm *vm);
 
+/* A deadline or an event is new: the engine asks vcpu_boundary at the next boundary. */
+void vm_reconsider(struct vm *vm);
+
+/* Maps all RAM and ROM in EPT. Returns 0, -EINVAL or -ENOMEM. */
+int vm_map_all(struct vm *vm);
 /* Maps the page of RAM or ROM at gpa in EPT. Returns 0, -EFAULT if there is none, -ENOMEM. */
 int vm_map_page(struct vm *vm, uint64_t gpa);
 /* --ept-withdraw: takes EPT entries away at random when the time has come. */

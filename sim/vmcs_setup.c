@@ -47,9 +47,9 @@ static int set_controls(struct vcpu *vcpu, const struct wanted_controls *wanted,
  * SYSCALL, which no one but the guest uses.
  */
 static const uint32_t passed_msrs[] = {
-    MSR_TSC,         MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_PAT,     MSR_DEBUGCTL,
-    MSR_EFER,        MSR_STAR,        MSR_LSTAR,        MSR_CSTAR,        MSR_FMASK,   MSR_FS_BASE,
-    MSR_GS_BASE,     MSR_KERNEL_GS_BASE, MSR_TSC_AUX,
+    MSR_TSC,      MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,   MSR_PAT,
+    MSR_DEBUGCTL, MSR_EFER,        MSR_STAR,         MSR_LSTAR,          MSR_CSTAR,
+    MSR_FMASK,    MSR_FS_BASE,     MSR_GS_BASE,      MSR_KERNEL_GS_BASE, MSR_TSC_AUX,
 };
 
 /* SDM "MSR-Bitmap Address": reads of low and high MSRs, then writes; a set bit exits. */
@@ -59,15 +59,15 @@ static void set_msr_bitmap(uint8_t *bitmap)
     for (unsigned i = 0; i < sizeof passed_msrs / sizeof *passed_msrs; i++) {
         uint32_t msr = passed_msrs[i];
         uint32_t byte = (msr >= 0xc0000000 ? 1024 : 0) + (msr & 0x1fff) / 8;
-        bitmap[byte] &= (uint8_t)~(1u << (msr & 7));
-        bitmap[2048 + byte] &= (uint8_t)~(1u << (msr & 7));
+        bitmap[byte] &= (uint8_t) ~(1u << (msr & 7));
+        bitmap[2048 + byte] &= (uint8_t) ~(1u << (msr & 7));
     }
 }
 
 static void set_host_state(struct vmcs *vmcs, uint64_t host_cr3, const struct cpu_profile *profile)
 {
-    vmcs_set(vmcs, VMCS_HOST_CR0, (CR0_PE | CR0_NE | CR0_WP | CR0_PG | CR0_ET) |
-                                      vmx_fixed_cr0(profile).ones);
+    vmcs_set(vmcs, VMCS_HOST_CR0,
+             (CR0_PE | CR0_NE | CR0_WP | CR0_PG | CR0_ET) | vmx_fixed_cr0(profile).ones);
     vmcs_set(vmcs, VMCS_HOST_CR3, host_cr3);
     vmcs_set(vmcs, VMCS_HOST_CR4, CR4_PAE | CR4_PGE | vmx_fixed_cr4(profile).ones);
     vmcs_set(vmcs, VMCS_HOST_EFER, EFER_LME | EFER_LMA | EFER_NXE | EFER_SCE);
@@ -133,8 +133,9 @@ int vmcs_setup(struct vcpu *vcpu, char *message, size_t size)
     vmcs_set(vmcs, VMCS_CR4_MASK, HANDLER_CR4_MASK);
     vmcs_set(vmcs, VMCS_VMCS_LINK_POINTER, UINT64_MAX);
     set_host_state(vmcs, host_cr3, vcpu->cpu.profile);
-    LOG_INFO(LOG_VMX, "VMCS of CPU %u: pin 0x%llx, primary 0x%llx, secondary 0x%llx, exit 0x%llx, "
-                      "entry 0x%llx",
+    LOG_INFO(LOG_VMX,
+             "VMCS of CPU %u: pin 0x%llx, primary 0x%llx, secondary 0x%llx, exit 0x%llx, "
+             "entry 0x%llx",
              vcpu->index, (unsigned long long)vmcs_get(vmcs, VMCS_PIN_BASED_CONTROLS),
              (unsigned long long)vmcs_get(vmcs, VMCS_PRIMARY_CONTROLS),
              (unsigned long long)vmcs_get(vmcs, VMCS_SECONDARY_CONTROLS),

@@ -12,7 +12,7 @@
 
 /* Large enough that a Linux boot needs no flush; the library clears it whole when it is created and
  * at every flush (its default is 1 GiB). */
-#define CODE_BUFFER_BYTES (64u << 20)
+#define CODE_BUFFER_BYTES        (64u << 20)
 /* The library's own handling of a full buffer is not trusted: it is emptied before that. */
 #define CODE_BUFFER_FULL_PERCENT 80
 

@@ -39,7 +39,8 @@ struct breakpoints {
     uint64_t code[4];    /* for which code was translated last */
     bool code_changed;   /* the code is stale */
     bool data;           /* some watch data */
-    /* Hits (B0-B3) of the instruction at hit_rip, before which hit_count instructions had retired. */
+    /* Hits (B0-B3) of the instruction at hit_rip, before which hit_count instructions had retired.
+     */
     unsigned hits;
     uint64_t hit_count, hit_rip;
     /* RFLAGS.RF was set when so many instructions had retired. */
@@ -60,9 +61,9 @@ struct unicorn_engine {
     uint64_t user_instructions, user_since; /* user_since: count when CPL 3 was entered */
     bool in_user;
 
-    bool step_after;        /* the instruction in the funnel is followed by a single-step trap */
-    bool leaving;           /* uc_emu_stop was called: cpu_exec will return */
-    bool sti_shadow;        /* the current interrupt shadow is STI's, not MOV SS's */
+    bool step_after; /* the instruction in the funnel is followed by a single-step trap */
+    bool leaving;    /* uc_emu_stop was called: cpu_exec will return */
+    bool sti_shadow; /* the current interrupt shadow is STI's, not MOV SS's */
 
     /* Funnel, during translation: the library reads these two bytes instead of the guest's. */
     const uint8_t *substitute; /* NULL: none */
@@ -71,7 +72,7 @@ struct unicorn_engine {
     struct decoded decoded[DECODED_ENTRIES];
 
     /* Inline counting, during translation of one block. */
-    int capture;            /* progress through gen_tb_start */
+    int capture; /* progress through gen_tb_start */
     uint64_t capture_env, capture_label;
     void *capture_context;
     struct tcg_operation *block_size_operation;
@@ -79,14 +80,14 @@ struct unicorn_engine {
     struct translator_operations original_operations;
 
     /* Self-modifying code. */
-    uint8_t *code_pages;    /* one byte a page of host-physical memory */
+    uint8_t *code_pages; /* one byte a page of host-physical memory */
     uint64_t code_page_count;
     uint64_t last_code_write;
 
     struct breakpoints breakpoints;
 
-    /* 2-MiB regions (by hash) in which large guest pages were filled, 4 KiB at a time, since the last
-     * flush: INVLPG of such a page must drop all of its pieces. */
+    /* 2-MiB regions (by hash) in which large guest pages were filled, 4 KiB at a time, since the
+     * last flush: INVLPG of such a page must drop all of its pieces. */
     uint64_t large_regions[16];
 
     /* Early growth of the soft TLB: it is resized only when it is flushed. */
@@ -119,7 +120,8 @@ _Noreturn void unicorn_resume(struct unicorn_engine *engine); /* to the loop: ru
 _Noreturn void unicorn_leave(struct unicorn_engine *engine);  /* to the loop, which then returns */
 /* Delivers an exception or interrupt; needs STATE_ALL pulled; resumes or leaves. */
 _Noreturn void unicorn_deliver(struct unicorn_engine *engine, const struct event *event);
-/* An instruction may have opened the window that the handler waits for: look before the next block. */
+/* An instruction may have opened the window that the handler waits for: look before the next block.
+ */
 void unicorn_look_for_window(struct unicorn_engine *engine);
 /* #PF or EPT exit of an access that the engine makes for an instruction; pulled and restartable. */
 _Noreturn void unicorn_memory_fault(struct unicorn_engine *engine, const struct mmu_fault *fault);

@@ -40,7 +40,8 @@ _Noreturn void unicorn_leave(struct unicorn_engine *engine)
 bool unicorn_settle_exit(struct unicorn_engine *engine)
 {
     enum vcpu_action action = vcpu_exit(engine->vcpu);
-    if (action == VCPU_ACCESS) { /* page tables, a stack or a string operand in a device's registers */
+    if (action ==
+        VCPU_ACCESS) { /* page tables, a stack or a string operand in a device's registers */
         vm_set_stop(engine->vcpu->vm, VM_STOP_UNHANDLED_EXIT, 0,
                     "the instruction at RIP 0x%llx accesses a device at guest-physical 0x%llx in a "
                     "way that cannot be performed",
@@ -69,8 +70,10 @@ _Noreturn void unicorn_memory_fault(struct unicorn_engine *engine, const struct 
 {
     unicorn_pull(engine, STATE_ALL);
     if (fault->status == MMU_PAGE_FAULT) {
-        struct event event = {.type = EVENT_HARDWARE_EXCEPTION, .vector = VECTOR_PF,
-                              .has_error_code = true, .error_code = fault->error_code,
+        struct event event = {.type = EVENT_HARDWARE_EXCEPTION,
+                              .vector = VECTOR_PF,
+                              .has_error_code = true,
+                              .error_code = fault->error_code,
                               .cr2 = fault->linear};
         unicorn_deliver(engine, &event);
     }
@@ -80,7 +83,8 @@ _Noreturn void unicorn_memory_fault(struct unicorn_engine *engine, const struct 
     unicorn_leave(engine);
 }
 
-/* --- Raised by translated code and by the library's helpers -------------------------------------- */
+/* --- Raised by translated code and by the library's helpers --------------------------------------
+ */
 
 static _Noreturn void raise_exception(struct env *env, int vector, int error_code,
                                       uintptr_t return_address)
@@ -89,7 +93,8 @@ static _Noreturn void raise_exception(struct env *env, int vector, int error_cod
     if (return_address)
         cpu_restore_state_x86_64(engine->cs, return_address, true);
     unicorn_pull(engine, STATE_ALL);
-    struct event event = {.type = EVENT_HARDWARE_EXCEPTION, .vector = (uint8_t)vector,
+    struct event event = {.type = EVENT_HARDWARE_EXCEPTION,
+                          .vector = (uint8_t)vector,
                           .has_error_code = vector_has_error_code((uint8_t)vector),
                           .error_code = (uint32_t)error_code};
     unicorn_deliver(engine, &event);
@@ -123,9 +128,8 @@ static uint8_t software_interrupt_opcode(struct unicorn_engine *engine, unsigned
     uint8_t bytes[INSN_LENGTH_MAX];
     struct mmu_fault fault;
     unsigned access = ACCESS_FETCH | (cpu_cpl(engine->cpu) == 3 ? ACCESS_USER : 0);
-    if (length > sizeof bytes ||
-        mmu_read(&engine->cpu->mmu, state->seg[SEG_CS].base + state->rip, bytes, length, access,
-                 &fault))
+    if (length > sizeof bytes || mmu_read(&engine->cpu->mmu, state->seg[SEG_CS].base + state->rip,
+                                          bytes, length, access, &fault))
         return 0xcd;
     /* INT n has its vector in the last byte; INT3 and INTO are the last byte. */
     uint8_t last = bytes[length - 1];
@@ -140,10 +144,10 @@ EXPORT void raise_interrupt_x86_64(struct env *env, int vector, int is_int, int 
     struct unicorn_engine *engine = unicorn_current;
     unicorn_pull(engine, STATE_ALL);
     uint8_t opcode = software_interrupt_opcode(engine, (unsigned)next_eip_addend);
-    struct event event = {
-        .type = opcode == 0xcd ? EVENT_SOFTWARE_INTERRUPT : EVENT_SOFTWARE_EXCEPTION,
-        .vector = (uint8_t)vector,
-        .instruction_length = (uint8_t)next_eip_addend};
+    struct event event = {.type =
+                              opcode == 0xcd ? EVENT_SOFTWARE_INTERRUPT : EVENT_SOFTWARE_EXCEPTION,
+                          .vector = (uint8_t)vector,
+                          .instruction_length = (uint8_t)next_eip_addend};
     unicorn_deliver(engine, &event);
 }
 
@@ -160,7 +164,8 @@ EXPORT void helper_raise_interrupt_x86_64(struct env *env, int vector, int next_
     raise_interrupt_x86_64(env, vector, 1, 0, next_eip_addend);
 }
 
-/* --- Single-step -------------------------------------------------------------------------------- */
+/* --- Single-step --------------------------------------------------------------------------------
+ */
 
 EXPORT void helper_single_step_x86_64(struct env *env)
 {
@@ -177,7 +182,8 @@ EXPORT void helper_rechecking_single_step_x86_64(struct env *env)
         helper_single_step_x86_64(env);
 }
 
-/* --- Between blocks ----------------------------------------------------------------------------- */
+/* --- Between blocks -----------------------------------------------------------------------------
+ */
 
 EXPORT void helper_sti_x86_64(struct env *env)
 {
@@ -186,8 +192,8 @@ EXPORT void helper_sti_x86_64(struct env *env)
     env->eflags |= RFLAGS_IF;
 }
 
-/* The window that the handler waits for, if it is open: EXIT_INTERRUPT_WINDOW, EXIT_NMI_WINDOW; else
- * 0, which is no window's reason. */
+/* The window that the handler waits for, if it is open: EXIT_INTERRUPT_WINDOW, EXIT_NMI_WINDOW;
+ * else 0, which is no window's reason. */
 static enum exit_reason open_window(struct unicorn_engine *engine)
 {
     uint64_t controls = vmcs_get(engine->cpu->vmcs, VMCS_PRIMARY_CONTROLS);
@@ -199,8 +205,8 @@ static enum exit_reason open_window(struct unicorn_engine *engine)
         reason = EXIT_INTERRUPT_WINDOW;
     if (!reason || !(engine->env->hflags & HF_INHIBIT_IRQ))
         return reason;
-    /* In the shadow of STI or MOV SS: it ends with the next instruction, but a block that ends in an
-     * indirect jump would not come by here. */
+    /* In the shadow of STI or MOV SS: it ends with the next instruction, but a block that ends in
+     * an indirect jump would not come by here. */
     unicorn_set_budget(engine, unicorn_instructions(engine) + 1);
     return 0;
 }

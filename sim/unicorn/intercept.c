@@ -13,11 +13,12 @@
 #include "sim/unicorn/originals.h"
 #include "sim/vm_internal.h"
 
-/* --- Fetching ------------------------------------------------------------------------------------ */
+/* --- Fetching ------------------------------------------------------------------------------------
+ */
 
 struct fetcher {
     struct unicorn_engine *engine;
-    uint64_t linear;    /* of the instruction */
+    uint64_t linear; /* of the instruction */
     const uint8_t *bytes;
     unsigned available; /* bytes up to the end of the page */
     uint8_t joined[INSN_LENGTH_MAX];
@@ -82,7 +83,8 @@ static const struct insn *decoded_insn(struct unicorn_engine *engine, uintptr_t 
     return &decoded->insn;
 }
 
-/* --- Instructions that the model leaves to the engine once nothing intercepts them ---------------- */
+/* --- Instructions that the model leaves to the engine once nothing intercepts them
+ * ---------------- */
 
 static unsigned data_access(const struct cpu *cpu, enum access_type type)
 {
@@ -222,17 +224,20 @@ static enum outcome descriptor_table(struct unicorn_engine *engine, const struct
     struct cpu *cpu = engine->cpu;
     if (insn->table >= INSN_SLDT && (!cpu_protected(cpu) || cpu_virtual_8086(cpu)))
         return cpu_fault_ud(cpu);
-    enum outcome outcome = insn_descriptor_table(
-        cpu, insn->table, insn_exit_information(insn),
-        insn->memory ? (uint64_t)insn->displacement : 0);
+    enum outcome outcome = insn_descriptor_table(cpu, insn->table, insn_exit_information(insn),
+                                                 insn->memory ? (uint64_t)insn->displacement : 0);
     if (outcome != OUTCOME_DONE)
         return outcome;
     switch (insn->table) {
-    case INSN_SLDT: return store_operand(engine, insn, cpu->state.seg[SEG_LDTR].selector);
-    case INSN_STR: return store_operand(engine, insn, cpu->state.seg[SEG_TR].selector);
+    case INSN_SLDT:
+        return store_operand(engine, insn, cpu->state.seg[SEG_LDTR].selector);
+    case INSN_STR:
+        return store_operand(engine, insn, cpu->state.seg[SEG_TR].selector);
     case INSN_LLDT:
-    case INSN_LTR: return load_system_segment(engine, insn);
-    default: return pseudo_descriptor(engine, insn);
+    case INSN_LTR:
+        return load_system_segment(engine, insn);
+    default:
+        return pseudo_descriptor(engine, insn);
     }
 }
 
@@ -250,8 +255,7 @@ static enum outcome lmsw(struct unicorn_engine *engine, const struct insn *insn)
     enum outcome outcome = load_operand(engine, insn, &source);
     if (outcome != OUTCOME_DONE)
         return outcome;
-    return insn_lmsw(cpu, source, insn->memory,
-                     insn->memory ? insn_linear(insn, &cpu->state) : 0);
+    return insn_lmsw(cpu, source, insn->memory, insn->memory ? insn_linear(insn, &cpu->state) : 0);
 }
 
 /* IN, OUT, INS, OUTS: permission and exit by the model; what nothing intercepts goes to the bus. */
@@ -285,8 +289,7 @@ static enum outcome iret(struct unicorn_engine *engine, const struct insn *insn)
     if (!cpu_protected(cpu) || cpu_virtual_8086(cpu))
         helper_iret_real_x86_64(engine->env, shift);
     else
-        helper_iret_protected_x86_64(engine->env, shift,
-                                     (int)(engine->env->eip + insn->length));
+        helper_iret_protected_x86_64(engine->env, shift, (int)(engine->env->eip + insn->length));
     engine->env->bnd_regs[0] -= 1;
     cpu->vmx.nmi_unblocked_by_iret = false;
     engine->env->cc_op = CC_OP_EFLAGS;
@@ -295,7 +298,8 @@ static enum outcome iret(struct unicorn_engine *engine, const struct insn *insn)
     return OUTCOME_DONE;
 }
 
-/* --- The model's instructions -------------------------------------------------------------------- */
+/* --- The model's instructions --------------------------------------------------------------------
+ */
 
 static enum outcome execute(struct unicorn_engine *engine, const struct insn *insn)
 {
@@ -303,43 +307,74 @@ static enum outcome execute(struct unicorn_engine *engine, const struct insn *in
     if (insn->lock)
         return cpu_fault_ud(cpu);
     switch (insn->kind) {
-    case INSN_CPUID: return insn_cpuid(cpu);
-    case INSN_RDMSR: return insn_rdmsr(cpu);
-    case INSN_WRMSR: return insn_wrmsr(cpu);
-    case INSN_RDTSC: return insn_rdtsc(cpu);
-    case INSN_RDTSCP: return insn_rdtscp(cpu);
-    case INSN_RDPMC: return insn_rdpmc(cpu);
-    case INSN_RDPID: return insn_rdpid(cpu, insn->rm);
-    case INSN_RDRAND: return insn_rdrand(cpu, false, insn->rm, insn->operand_size);
-    case INSN_RDSEED: return insn_rdrand(cpu, true, insn->rm, insn->operand_size);
-    case INSN_INT1: return insn_int1(cpu);
-    case INSN_HLT: return insn_hlt(cpu);
-    case INSN_PAUSE: return insn_pause(cpu);
-    case INSN_INVD: return insn_invd(cpu);
-    case INSN_WBINVD: return insn_wbinvd(cpu);
-    case INSN_XSETBV: return insn_xsetbv(cpu);
-    case INSN_MONITOR: return insn_monitor(cpu);
-    case INSN_MWAIT: return insn_mwait(cpu);
-    case INSN_INVLPG: return insn_invlpg(cpu, insn_linear(insn, &cpu->state));
+    case INSN_CPUID:
+        return insn_cpuid(cpu);
+    case INSN_RDMSR:
+        return insn_rdmsr(cpu);
+    case INSN_WRMSR:
+        return insn_wrmsr(cpu);
+    case INSN_RDTSC:
+        return insn_rdtsc(cpu);
+    case INSN_RDTSCP:
+        return insn_rdtscp(cpu);
+    case INSN_RDPMC:
+        return insn_rdpmc(cpu);
+    case INSN_RDPID:
+        return insn_rdpid(cpu, insn->rm);
+    case INSN_RDRAND:
+        return insn_rdrand(cpu, false, insn->rm, insn->operand_size);
+    case INSN_RDSEED:
+        return insn_rdrand(cpu, true, insn->rm, insn->operand_size);
+    case INSN_INT1:
+        return insn_int1(cpu);
+    case INSN_HLT:
+        return insn_hlt(cpu);
+    case INSN_PAUSE:
+        return insn_pause(cpu);
+    case INSN_INVD:
+        return insn_invd(cpu);
+    case INSN_WBINVD:
+        return insn_wbinvd(cpu);
+    case INSN_XSETBV:
+        return insn_xsetbv(cpu);
+    case INSN_MONITOR:
+        return insn_monitor(cpu);
+    case INSN_MWAIT:
+        return insn_mwait(cpu);
+    case INSN_INVLPG:
+        return insn_invlpg(cpu, insn_linear(insn, &cpu->state));
     case INSN_INVPCID:
         return insn_invpcid(cpu, cpu->state.gpr[insn->reg], insn_linear(insn, &cpu->state),
                             insn_exit_information(insn), (uint64_t)insn->displacement);
-    case INSN_MOV_TO_CR: return insn_mov_to_cr(cpu, insn->reg, insn->rm);
-    case INSN_MOV_FROM_CR: return insn_mov_from_cr(cpu, insn->reg, insn->rm);
-    case INSN_MOV_TO_DR: return insn_mov_to_dr(cpu, insn->reg, insn->rm);
-    case INSN_MOV_FROM_DR: return insn_mov_from_dr(cpu, insn->reg, insn->rm);
-    case INSN_CLTS: return insn_clts(cpu);
-    case INSN_LMSW: return lmsw(engine, insn);
-    case INSN_SMSW: return smsw(engine, insn);
-    case INSN_DESCRIPTOR_TABLE: return descriptor_table(engine, insn);
+    case INSN_MOV_TO_CR:
+        return insn_mov_to_cr(cpu, insn->reg, insn->rm);
+    case INSN_MOV_FROM_CR:
+        return insn_mov_from_cr(cpu, insn->reg, insn->rm);
+    case INSN_MOV_TO_DR:
+        return insn_mov_to_dr(cpu, insn->reg, insn->rm);
+    case INSN_MOV_FROM_DR:
+        return insn_mov_from_dr(cpu, insn->reg, insn->rm);
+    case INSN_CLTS:
+        return insn_clts(cpu);
+    case INSN_LMSW:
+        return lmsw(engine, insn);
+    case INSN_SMSW:
+        return smsw(engine, insn);
+    case INSN_DESCRIPTOR_TABLE:
+        return descriptor_table(engine, insn);
     case INSN_IN:
     case INSN_OUT:
     case INSN_INS:
-    case INSN_OUTS: return port_io(engine, insn);
-    case INSN_SYSCALL: return insn_syscall(cpu);
-    case INSN_SYSRET: return insn_sysret(cpu, insn->operand_size);
-    case INSN_SYSENTER: return insn_sysenter(cpu);
-    case INSN_SYSEXIT: return insn_sysexit(cpu, insn->operand_size);
+    case INSN_OUTS:
+        return port_io(engine, insn);
+    case INSN_SYSCALL:
+        return insn_syscall(cpu);
+    case INSN_SYSRET:
+        return insn_sysret(cpu, insn->operand_size);
+    case INSN_SYSENTER:
+        return insn_sysenter(cpu);
+    case INSN_SYSEXIT:
+        return insn_sysexit(cpu, insn->operand_size);
     case INSN_VMX:
         return insn_vmx(cpu, insn->vmx_reason, insn->memory ? insn_exit_information(insn) : 0,
                         (uint64_t)insn->displacement);

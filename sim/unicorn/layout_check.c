@@ -1,6 +1,6 @@
 /*
- * Is this the library that layout.h describes? Checked once for each engine, so that another version
- * (or another build) is refused with a clear message instead of corrupting the guest.
+ * Is this the library that layout.h describes? Checked once for each engine, so that another
+ * version (or another build) is refused with a clear message instead of corrupting the guest.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,8 +13,8 @@
 /* A register is written through the public interface and must show up at its offset. */
 struct probe {
     const char *name;
-    int reg;       /* UC_X86_REG_*, or 0: */
-    uint32_t msr;  /* this MSR */
+    int reg;      /* UC_X86_REG_*, or 0: */
+    uint32_t msr; /* this MSR */
     uint64_t value;
     uint32_t offset; /* in env */
 };
@@ -60,8 +60,7 @@ static bool pointers_hold(void *cs, struct env *env)
 
 int unicorn_layout_check(void *uc, void *cs, char *message, unsigned size)
 {
-    static const char remedy[] =
-        "vtxsim needs the Unicorn 2.1.1 that ./bootstrap build provides";
+    static const char remedy[] = "vtxsim needs the Unicorn 2.1.1 that ./bootstrap build provides";
     unsigned major, minor;
     unsigned version = uc_version(&major, &minor);
     if (major != 2 || minor != 1 || (version >> 8 & 0xff) != 1) {

@@ -3,8 +3,8 @@
  *
  * A miss in the soft TLB asks mmu_translate: the modelled TLB, then the walk of the guest's tables
  * and EPT. A fault becomes #PF or a VM exit; an EPT violation that the handler settles (a page that
- * appears) is translated again where it stands; one on a device gives access to the bus for this one
- * access, so that the next one exits again.
+ * appears) is translated again where it stands; one on a device gives access to the bus for this
+ * one access, so that the next one exits again.
  */
 #include <assert.h>
 #include <string.h>
@@ -63,8 +63,7 @@ void unicorn_flush_page(struct unicorn_engine *engine, uint64_t linear)
  */
 static void grow_tlb(struct unicorn_engine *engine)
 {
-    if (engine->growth_steps >= 10 ||
-        ++engine->fills_since_flush < (512u << engine->growth_steps))
+    if (engine->growth_steps >= 10 || ++engine->fills_since_flush < (512u << engine->growth_steps))
         return;
     engine->growth_steps++;
     unicorn_flush_tlb(engine);
@@ -93,7 +92,7 @@ struct block_position {
 
 /* Brings RIP, flags and count to the instruction at return_address. */
 static void position_at(struct unicorn_engine *engine, uintptr_t return_address,
-                            struct block_position *saved)
+                        struct block_position *saved)
 {
     struct env *env = engine->env;
     uint64_t budget = env->bnd_regs[0];
@@ -113,8 +112,9 @@ static void position_back(struct unicorn_engine *engine, const struct block_posi
 
 /*
  * An EPT violation or misconfiguration. Returns VCPU_RESUME to translate again or VCPU_ACCESS for a
- * device; otherwise leaves the engine. A device is accessed by the last instruction of a block only,
- * so that simulated time is exact and an interrupt that the access raises is taken right behind it.
+ * device; otherwise leaves the engine. A device is accessed by the last instruction of a block
+ * only, so that simulated time is exact and an interrupt that the access raises is taken right
+ * behind it.
  */
 static enum vcpu_action ept_exit(struct unicorn_engine *engine, const struct mmu_fault *fault,
                                  uintptr_t return_address)
@@ -202,8 +202,7 @@ static uint64_t mmio_read(uc_engine *uc, uint64_t offset, unsigned size, void *c
     return bus_mmio_read(vm_bus(engine->vcpu->vm), offset, size);
 }
 
-static void mmio_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value,
-                       void *context)
+static void mmio_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *context)
 {
     struct unicorn_engine *engine = context;
     bus_mmio_write(vm_bus(engine->vcpu->vm), offset, size, value);

@@ -12,12 +12,12 @@
 
 #include "sim/unicorn/layout.h"
 
-#define ORIGINAL(name)                                                                             \
-    ({                                                                                             \
-        static __typeof__(&name) original;                                                         \
-        if (!original)                                                                             \
-            original = (__typeof__(&name))dlsym(RTLD_NEXT, #name);                                 \
-        original;                                                                                  \
+#define ORIGINAL(name)                                             \
+    ({                                                             \
+        static __typeof__(&name) original;                         \
+        if (!original)                                             \
+            original = (__typeof__(&name))dlsym(RTLD_NEXT, #name); \
+        original;                                                  \
     })
 
 /* Called. */

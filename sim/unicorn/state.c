@@ -2,8 +2,8 @@
  * The processor's state in Unicorn and in cpu_state.
  *
  * Control, debug and model-specific registers change through the processor model alone, so they are
- * only pushed; general-purpose registers, RIP, RFLAGS, segments, descriptor tables and the two bases
- * that SWAPGS exchanges change in translated code and are pulled too.
+ * only pushed; general-purpose registers, RIP, RFLAGS, segments, descriptor tables and the two
+ * bases that SWAPGS exchanges change in translated code and are pulled too.
  */
 #include <string.h>
 

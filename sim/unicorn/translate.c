@@ -2,9 +2,9 @@
  * Translation of guest code: what is added to every block, and what is taken out.
  *
  * Counting. Each block begins by taking its number of instructions from the budget in
- * env->bnd_regs[0], and leaves for the main loop, before anything has happened, when the budget does
- * not suffice. So the count is exact at the end of every block. Where a block is left in its middle
- * (a fault), the library restores RIP from a table made at translation; the index of the
+ * env->bnd_regs[0], and leaves for the main loop, before anything has happened, when the budget
+ * does not suffice. So the count is exact at the end of every block. Where a block is left in its
+ * middle (a fault), the library restores RIP from a table made at translation; the index of the
  * instruction travels along in that table and the rest of the block is refunded.
  *
  * The funnel. An instruction that VMX can intercept ends its block, and the library is given the
@@ -23,7 +23,8 @@
 
 #define PAGE_MASK 0xfffull
 
-/* --- Capturing what gen_tb_start makes, to add the counting behind it --------------------------- */
+/* --- Capturing what gen_tb_start makes, to add the counting behind it ---------------------------
+ */
 
 /* Steps of gen_tb_start, an inline function of the library: load icount_decr, branch if < 0. */
 enum { CAPTURE_OFF, CAPTURE_LOAD, CAPTURE_BRANCH, CAPTURE_DONE };
@@ -122,7 +123,8 @@ EXPORT void restore_state_to_opc_x86_64(struct env *env, struct translation_bloc
     env->bnd_regs[0] += tb->icount - (data[1] >> INDEX_SHIFT);
 }
 
-/* --- The funnel --------------------------------------------------------------------------------- */
+/* --- The funnel ---------------------------------------------------------------------------------
+ */
 
 #define SUBSTITUTE_LENGTH 2
 static const uint8_t funnel_bytes[SUBSTITUTE_LENGTH] = {0x0f, 0x05};     /* SYSCALL */
@@ -136,8 +138,8 @@ EXPORT uint32_t cpu_ldub_code_x86_64(struct env *env, uint64_t address)
     return ORIGINAL(cpu_ldub_code_x86_64)(env, address);
 }
 
-/* Behind the helper, the library would return to its main loop; most instructions of the funnel need
- * that as little as an indirect jump does. Whatever is due makes the next block leave. */
+/* Behind the helper, the library would return to its main loop; most instructions of the funnel
+ * need that as little as an indirect jump does. Whatever is due makes the next block leave. */
 EXPORT void tcg_gen_exit_tb_x86_64(void *tcg, struct translation_block *tb, unsigned index)
 {
     struct unicorn_engine *engine = unicorn_current;

@@ -1,0 +1,82 @@
+/* The guest's memory as the handler maps it in EPT: whole, page by page, or withdrawn at random;
+ * and the machine's random numbers. */
+#include <errno.h>
+
+#include "sim/vm_internal.h"
+
+/* SplitMix64 (Steele, Lea, Flood 2014). */
+static uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15ull;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+    return z ^ z >> 31;
+}
+
+uint64_t vm_random(struct vm *vm)
+{
+    return next_random(&vm->random_state);
+}
+
+static unsigned page_shift_of(uint64_t page_size)
+{
+    return page_size >= 1ull << 30 ? 30 : page_size >= 1ull << 21 ? 21 : 12;
+}
+
+static uint64_t slot_rights(const struct memory_slot *slot)
+{
+    return slot->kind == SLOT_ROM ? EPT_READ | EPT_EXECUTE : EPT_ALL;
+}
+
+int vm_map_page(struct vm *vm, uint64_t gpa)
+{
+    const struct memory_slot *slot = guest_memory_find(&vm->memory, gpa);
+    if (!slot || slot->kind == SLOT_MMIO)
+        return -EFAULT;
+    /* The largest page that lies within the slot. */
+    unsigned shift = page_shift_of(vm->config.ept_page_size);
+    for (; shift > 12; shift = shift == 30 ? 21 : 12) {
+        uint64_t size = 1ull << shift, start = gpa & ~(size - 1);
+        bool inside = start >= slot->gpa && start + size <= slot->gpa + slot->size;
+        if (inside && !((slot->hpa + (start - slot->gpa)) & (size - 1)))
+            break;
+    }
+    uint64_t start = gpa & ~((1ull << shift) - 1);
+    return ept_map(&vm->ept, start, slot->hpa + (start - slot->gpa), shift, slot_rights(slot),
+                   EPT_TYPE_WB);
+}
+
+int vm_map_all(struct vm *vm)
+{
+    for (unsigned i = 0; i < vm->memory.count; i++) {
+        const struct memory_slot *slot = &vm->memory.slots[i];
+        if (slot->kind == SLOT_MMIO)
+            continue;
+        int error =
+            ept_map_range(&vm->ept, slot->gpa, slot->hpa, slot->size,
+                          page_shift_of(vm->config.ept_page_size), slot_rights(slot), EPT_TYPE_WB);
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+void vm_withdraw_ept(struct vm *vm, uint64_t instructions)
+{
+    /* Mostly all of memory, so that what is used most goes too; else one of its slots' halves. */
+    uint64_t random = next_random(&vm->withdraw_state);
+    const struct memory_slot *slot = &vm->memory.slots[random % vm->memory.count];
+    if (slot->kind != SLOT_MMIO && random >> 62 == 0) {
+        uint64_t half = slot->size / 2 & ~(FRAME_SIZE - 1);
+        ept_unmap(&vm->ept, slot->gpa + (random >> 61 & 1 ? half : 0), half);
+    } else {
+        ept_unmap(&vm->ept, 0,
+                  vm->memory.slots[vm->memory.count - 1].gpa +
+                      vm->memory.slots[vm->memory.count - 1].size);
+    }
+    mmu_invept(&vm->vcpu.cpu.mmu, 1, vm->ept.eptp);
+    vm->vcpu.engine_operations->flush_tlb(&vm->vcpu);
+    vm->withdrawn++;
+    uint64_t mean = vm->config.ept_withdraw;
+    vm->withdraw_at = instructions + 1 + (random >> 16) % (2 * mean);
+}
