@@ -292,14 +292,10 @@ static enum attempt deliver_gate(struct delivery *delivery, const struct gate *g
         return delivery_memory_fault(delivery, &fault);
 
     esp = entry_offset(&stack, &frame, 0);
-    if (target.inner) {
-        if (cpu_virtual_8086(cpu))
-            leave_virtual_8086(state);
-        state->seg[SEG_SS] = stack.ss;
-        state->gpr[GPR_RSP] = (stack.esp & ~stack.esp_mask) | esp;
-    } else {
-        state->gpr[GPR_RSP] = (state->gpr[GPR_RSP] & ~(uint64_t)stack.esp_mask) | esp;
-    }
+    if (cpu_virtual_8086(cpu))
+        leave_virtual_8086(state);
+    state->seg[SEG_SS] = stack.ss;
+    state->gpr[GPR_RSP] = (stack.esp & ~stack.esp_mask) | esp;
     delivery_enter(delivery, &target, gate->offset,
                    gate->type == SYSTEM_INTERRUPT_GATE16 || gate->type == SYSTEM_INTERRUPT_GATE32);
     return ATTEMPT_DELIVERED;

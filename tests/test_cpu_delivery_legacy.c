@@ -182,6 +182,8 @@ static void check_frame(const struct combination *c)
     cr_assert_eq(state->rflags,
                  before.rflags & ~(RFLAGS_TF | RFLAGS_NT | (c->trap_gate ? 0 : RFLAGS_IF)));
     cr_assert_eq(machine_load(&machine, GDT_ADDRESS + code + 5, 1) & 1, 1, "accessed bit");
+    for (unsigned i = SEG_DS; i <= SEG_TR; i++)
+        cr_assert_eq(memcmp(&state->seg[i], &before.seg[i], sizeof(before.seg[i])), 0);
 }
 
 Test(delivery_legacy, protected_mode_frames)
@@ -287,7 +289,12 @@ static void gate_s_bit(void) { gate(CODE0, 0xfe); }
 static void gate_dpl(void) { gate(CODE0, 0xae); }
 static void gate_absent(void) { gate(CODE0, 0x6e); }
 static void task_gate_absent(void) { gate(TSS32_AVAILABLE, 0x65); }
-static void task_gate_in_ldt(void) { gate(LDT_SELECTOR, 0xe5); }
+static void task_gate_in_ldt(void) /* even if it names a TSS there */
+{
+    machine.cpu.state.seg[SEG_LDTR] = (struct segment){GDT_ADDRESS, GDT_SIZE - 1, 0x82, 0x58};
+    gate(TSS32_AVAILABLE | 4, 0xe5);
+}
+static void task_gate_beyond(void) { gate(GDT_SIZE, 0xe5); }
 static void task_gate_null(void)
 {
     machine_store64(&machine, GDT_ADDRESS, descriptor(TSS_ADDRESS, 0x67, 0x89, 0));
@@ -322,6 +329,22 @@ static void ss_read_only(void) { tss_stack(STACK0, READ_ONLY_DATA0); }
 static void ss_is_code(void) { tss_stack(STACK0, CODE0); }
 static void ss_absent(void) { tss_stack(STACK0, NOT_PRESENT_DATA0); }
 static void ss_without_room(void) { tss_stack(STACK0, SMALL_STACK0); }
+static void stack_entry_wraps_around(void)
+{
+    prepare_protected(true, 0);
+    gate(CODE0, 0xee);
+    machine.cpu.state.gpr[GPR_RSP] = 2; /* 0xfffffffe to 1 */
+}
+/* Expand-down: offsets up to the limit are outside ("Limit Checking"). */
+static void expand_down(uint32_t limit)
+{
+    prepare_protected(true, 0);
+    gate(CODE0, 0xee);
+    machine.cpu.state.seg[SEG_SS].access_rights = 0x4097;
+    machine.cpu.state.seg[SEG_SS].limit = limit;
+}
+static void expand_down_with_room(void) { expand_down(USER_STACK - 13); }
+static void expand_down_without_room(void) { expand_down(USER_STACK - 12); }
 static void same_stack_without_room(void)
 {
     prepare_protected(true, 0);
@@ -349,7 +372,8 @@ static const struct {
     { "gate DPL", gate_dpl, VECTOR_GP, IDT_CODE, true },
     { "gate not present", gate_absent, VECTOR_NP, IDT_CODE, false },
     { "task gate not present", task_gate_absent, VECTOR_NP, IDT_CODE, false },
-    { "task gate: TSS in LDT", task_gate_in_ldt, VECTOR_GP, LDT_SELECTOR, false },
+    { "task gate: TSS in LDT", task_gate_in_ldt, VECTOR_GP, TSS32_AVAILABLE | 4, false },
+    { "task gate: TSS beyond GDT", task_gate_beyond, VECTOR_GP, GDT_SIZE, false },
     { "task gate: null", task_gate_null, VECTOR_GP, 0, false },
     { "task gate: not a TSS", task_gate_not_tss, VECTOR_GP, CODE0, false },
     { "task gate: TSS not present", task_gate_tss_absent, VECTOR_NP, NOT_PRESENT_TSS, false },
@@ -369,6 +393,9 @@ static const struct {
     { "SS not present", ss_absent, VECTOR_SS, NOT_PRESENT_DATA0, false },
     { "no room on the new stack", ss_without_room, VECTOR_SS, SMALL_STACK0, false },
     { "no room on the same stack", same_stack_without_room, VECTOR_SS, 0, false },
+    { "entry across 4 GiB", stack_entry_wraps_around, VECTOR_SS, 0, false },
+    { "expand-down stack", expand_down_with_room, -1, 0, false },
+    { "expand-down stack, no room", expand_down_without_room, VECTOR_SS, 0, false },
 };
 // clang-format on
 
@@ -400,6 +427,42 @@ Test(delivery_legacy, faults_and_error_codes)
         }
 }
 
+/* Each table and the stack on a page that is not there. The LDT holds the handler's segments. */
+Test(delivery_legacy, page_faults)
+{
+    const uint32_t ldt = 0x60000;
+    const struct {
+        const char *name;
+        uint32_t page, cr2, error_code;
+    } cases[] = {
+        {"IDT", IDT_ADDRESS, IDT_ADDRESS + 0x40 * 8, 0},
+        {"LDT, code segment", ldt, ldt + 8, 0},
+        {"GDT, stack segment", GDT_ADDRESS, GDT_ADDRESS + DATA0, 0},
+        {"TSS", TSS_ADDRESS, TSS_ADDRESS + 4, 0},
+        {"stack", STACK0 & ~0xfffu, STACK0 - 20, 2},
+    };
+
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct event event = interrupt(0x40);
+        struct cpu *cpu = &machine.cpu;
+
+        machine_build_tables(&machine);
+        prepare_protected(true, 3);
+        cpu->state.seg[SEG_LDTR] = (struct segment){ldt, 0xff, 0x82, 0x58};
+        machine_store64(&machine, ldt + 8, descriptor(0, 0xfffff, 0x9b, 0xc));
+        gate(0xc, 0xee);
+        machine_store32(&machine, machine_pte32(cases[i].page), 0);
+        machine_sync_mmu(&machine);
+        machine_enter_vmx(&machine, 0, 0);
+        vmcs_set(&machine.vmcs, VMCS_EXCEPTION_BITMAP, ~0u);
+        cr_assert_eq(cpu_deliver(cpu, &event, false), DELIVERY_EXIT, "%s", cases[i].name);
+        cr_assert_eq(cpu->exit.interruption_info & 0xff, VECTOR_PF, "%s", cases[i].name);
+        cr_assert_eq(cpu->exit.qualification, cases[i].cr2, "%s: 0x%lx", cases[i].name,
+                     cpu->exit.qualification);
+        cr_assert_eq(cpu->exit.interruption_error_code, cases[i].error_code);
+    }
+}
+
 /* SDM "Exit Qualification for Task Switches": selector, source 3 = task gate in the IDT. */
 Test(delivery_legacy, task_gate_exits)
 {
@@ -413,6 +476,13 @@ Test(delivery_legacy, task_gate_exits)
     cr_assert_eq(cpu->exit.reason, EXIT_TASK_SWITCH);
     cr_assert_eq(cpu->exit.qualification, 3ull << 30 | TSS32_AVAILABLE);
     cr_assert(cpu->delivery_in_progress);
+
+    /* vtxsim has no task switches of its own: outside VMX the gate does not name a TSS. */
+    prepare_protected(true, 3);
+    gate(TSS32_AVAILABLE, 0xe5);
+    cr_assert_eq(cpu_deliver(cpu, &event, false), DELIVERED);
+    cr_assert_eq(cpu->state.rip, handler_of(VECTOR_GP));
+    cr_assert_eq(machine_load(&machine, cpu->state.gpr[GPR_RSP], 4), TSS32_AVAILABLE | 1);
 }
 
 /* Linear addresses of tables wrap around at 4 GiB outside IA-32e mode. */
