@@ -203,7 +203,8 @@ Test(vmx_intercepts, pause_loop)
     struct machine *machine = machine_at_instruction();
     struct cpu *cpu = &machine->cpu;
     set_control(machine, VMCS_PRIMARY_CONTROLS, PRIMARY_PAUSE_EXITING, false);
-    cr_assert_not(vmx_intercepts_pause(cpu, 1));
+    for (uint64_t tsc = 1; tsc < 10; tsc++) /* a window of 0, but no PAUSE-loop exiting */
+        cr_assert_not(vmx_intercepts_pause(cpu, tsc));
     set_control(machine, VMCS_SECONDARY_CONTROLS, SECONDARY_PAUSE_LOOP_EXITING, true);
     vmcs_store(&machine->vmcs, VMCS_PLE_GAP, 100);
     vmcs_store(&machine->vmcs, VMCS_PLE_WINDOW, 300);
