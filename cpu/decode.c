@@ -274,6 +274,10 @@ static bool decode_mov_special(struct decoder *d, enum insn_kind kind)
 static bool decode_0f38(struct decoder *d)
 {
     uint8_t opcode = next_byte(d);
+    if ((opcode == 0xf0 || opcode == 0xf1) && d->insn->rep != 0xf2) { /* MOVBE; F2: CRC32 */
+        decode_modrm(d);
+        return finish(d, d->insn->memory ? INSN_OTHER : INSN_UNDEFINED);
+    }
     if (!d->operand_override || opcode < 0x80 || opcode > 0x82)
         return finish(d, INSN_OTHER);
     decode_modrm(d);

@@ -51,6 +51,7 @@ enum insn_kind {
     INSN_IRET, /* not intercepted, but ends blocking by NMI */
     INSN_INT1, /* ICEBP */
     INSN_VMX,  /* insn.vmx_reason */
+    INSN_UNDEFINED, /* #UD: encodings that an engine may take for something else */
 };
 
 struct insn {

@@ -141,6 +141,7 @@ static void store_light_state(struct vcpu *vcpu)
     vmcs_store(vmcs, VMCS_GUEST_RSP, state->gpr[GPR_RSP]);
     vmcs_store(vmcs, VMCS_GUEST_RFLAGS, state->rflags);
     vmcs_store(vmcs, VMCS_GUEST_INTERRUPTIBILITY, state->interruptibility);
+    vmcs_store(vmcs, VMCS_GUEST_PENDING_DEBUG, state->pending_debug);
 }
 
 static void load_light_state(struct vcpu *vcpu)
@@ -279,12 +280,18 @@ static void explain_entry_failure(struct vcpu *vcpu, enum vmentry_status status)
 /* Back in VMX root operation, with the guest's state in the VMCS. */
 static void complete_exit(struct vcpu *vcpu)
 {
+    uint64_t pending_debug = vcpu->cpu.state.pending_debug;
     bool saved = vmexit_save_guest_state(&vcpu->cpu) && vmexit_load_host_state(&vcpu->cpu);
     if (!saved)
-        vm_set_stop(vcpu->vm, VM_STOP_ENTRY_FAILURE, 0, "VMX abort %u", vcpu->vmcs.abort_indicator);
+        vm_set_stop(vcpu->vm, VM_STOP_ENTRY_FAILURE, 0, "VMX abort %u",
+                    vcpu->vmcs.abort_indicator);
     vcpu->exits_full++;
-    if (vcpu->exit_settled)
+    if (vcpu->exit_settled) {
+        /* It was settled before: what the handler left pending is the guest's by now. */
+        if (pending_debug)
+            vmcs_set(&vcpu->vmcs, VMCS_GUEST_PENDING_DEBUG, pending_debug);
         return;
+    }
     exit_handle(vcpu);
     write_record(vcpu);
 }

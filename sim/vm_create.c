@@ -163,6 +163,7 @@ static int create_platform(struct vm *vm, char *message, size_t size)
         .clock_hz = vm->profile.tsc_hz,
         .apic_timer_hz = vm->profile.crystal_hz,
         .rtc_epoch = vm->config.rtc_epoch,
+        .physical_bits = vm->profile.maxphyaddr,
         .x2apic = profile_has(&vm->profile, FEATURE_X2APIC),
         .test_device = vm->config.test_device,
     };

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim/loaders/firmware.h"
 #include "sim/log.h"
 #include "sim/vm_internal.h"
 
@@ -83,7 +84,11 @@ int vm_load(struct vm *vm, char *message, size_t size)
     const struct loader_target target = {
         .context = vm, .ram_size = config->memory, .write = write_image};
     struct loader_entry entry;
-    int error = loader_load(&options, &target, &entry, message, size);
+    int error = firmware_install(&target);
+    if (error)
+        snprintf(message, size, "the firmware's tables cannot be written: %s", strerror(-error));
+    else
+        error = loader_load(&options, &target, &entry, message, size);
     free(modules);
     free(arguments);
     if (error)
