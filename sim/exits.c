@@ -28,6 +28,11 @@ void vcpu_skip_instruction(struct vcpu *vcpu)
     if (!(vmcs_get(vmcs, VMCS_GUEST_RIP) >> 32) && rip >> 32)
         rip = (uint32_t)rip; /* outside 64-bit mode EIP wraps; in it, code does not end there */
     vmcs_set(vmcs, VMCS_GUEST_RIP, rip);
+    /* The single-step trap behind the instruction is the handler's to arrange now. */
+    if ((vmcs_get(vmcs, VMCS_GUEST_RFLAGS) & RFLAGS_TF) &&
+        !(vmcs_get(vmcs, VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF))
+        vmcs_set(vmcs, VMCS_GUEST_PENDING_DEBUG,
+                 vmcs_get(vmcs, VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
     uint64_t blocking = vmcs_get(vmcs, VMCS_GUEST_INTERRUPTIBILITY);
     if (blocking & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS))
         vmcs_store(vmcs, VMCS_GUEST_INTERRUPTIBILITY,
@@ -258,6 +263,8 @@ static enum vcpu_action handle_hlt(struct vcpu *vcpu)
     struct vm *vm = vcpu->vm;
     struct vmcs *vmcs = &vcpu->vmcs;
     vcpu_skip_instruction(vcpu);
+    if (vmcs_get(vmcs, VMCS_GUEST_PENDING_DEBUG) & PENDING_DEBUG_BS)
+        return VCPU_RESUME; /* the trap ends the halt at once */
     if (!(vmcs_get(vmcs, VMCS_GUEST_RFLAGS) & RFLAGS_IF) && !vcpu->nmi_pending) {
         vm_set_stop(vm, VM_STOP_HALTED, 0,
                     "the guest halted with interrupts disabled at RIP 0x%llx",
