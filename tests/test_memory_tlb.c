@@ -312,7 +312,8 @@ Test(memory_tlb, relaxed_rights_are_noticed_without_invalidation)
     machine_close();
 }
 
-/* A small TLB: as many pages as a set has ways stay, one more displaces; no sets, no hits. */
+/* A small TLB: as many pages as a set has ways stay, one more displaces the least recent; no sets,
+ * no hits. */
 Test(memory_tlb, sets_and_ways)
 {
     struct tlb_config config = tlb_config_default;
@@ -339,6 +340,20 @@ Test(memory_tlb, sets_and_ways)
             else
                 cr_expect_lt(hits, pages, "%lu ways, %u pages", (unsigned long)ways, pages);
         }
+    }
+    /* Four ways, five pages: the first is displaced. Then 1 is used, and 5 displaces 2. */
+    static const struct {
+        uint8_t page;
+        bool hit;
+    } accesses[] = {{0, false}, {1, false}, {2, false}, {3, false}, {4, false}, {1, true},
+                    {5, false}, {4, true},  {1, true},  {3, true},  {5, true},  {2, false}};
+    config.array[TLB_PAGES] = (struct tlb_geometry){1, 4};
+    cr_assert_eq(mmu_configure_tlb(&machine.mmu, &config), 0);
+    enter(&current);
+    for (unsigned i = 0; i < sizeof(accesses) / sizeof(accesses[0]); i++) {
+        cr_assert_eq(access_page(PAGE_Y + accesses[i].page * FRAME_SIZE, ACCESS_READ, &translation),
+                     MMU_OK);
+        cr_expect_eq(translation.tlb_hit, accesses[i].hit, "access %u", i);
     }
     for (unsigned id = 0; id < TLB_ARRAYS; id++)
         config.array[id].sets = 0;
