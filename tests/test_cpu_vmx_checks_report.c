@@ -39,6 +39,8 @@ Test(vmx_checks, unusual_guests_enter)
         {GUEST_UNPAGED, {{SET, VMCS_GUEST_CS_ACCESS_RIGHTS, 0xc093}}, "CS of type 3"},
         {GUEST_UNPAGED, {{OR, VMCS_GUEST_EFER, EFER_LME}}, "LME without paging"},
         {GUEST_PROTECTED, {{SET, VMCS_GUEST_TR_ACCESS_RIGHTS, 0x83}}, "16-bit TSS"},
+        {GUEST_PROTECTED, {{OR, VMCS_GUEST_CS_SELECTOR, 3}}, "RPL of CS and SS differ, unrestricted"},
+        {GUEST_VIRTUAL_8086, {{CLEAR, VMCS_SECONDARY_CONTROLS, SECONDARY_EPT | SECONDARY_UNRESTRICTED_GUEST}, {SET, VMCS_GUEST_CS_SELECTOR, 0x201}, {SET, VMCS_GUEST_CS_BASE, 0x2010}}, "virtual-8086 selectors have no RPL"},
         {GUEST_PAE, {{SET, VMCS_GUEST_PDPTE0, 0x1006}}, "PDPTE that is not present"},
         {GUEST_64BIT, {{SET, VMCS_GUEST_PDPTE0, 0x1003}}, "PDPTE in IA-32e mode"},
         {GUEST_PROTECTED, {{SET, VMCS_GUEST_PDPTE0, 0x1003}}, "PDPTE in 32-bit paging"},
