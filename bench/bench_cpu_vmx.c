@@ -17,10 +17,11 @@
 #define ROUNDS     15
 #define ITERATIONS 20000
 
+/* Processor time: what else the machine does is not counted. */
 static double now_ns(void)
 {
     struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
     return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
 }
 
