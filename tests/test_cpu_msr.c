@@ -248,6 +248,55 @@ Test(msr, apic_base)
             cr_assert_not(cpu_msr_write(cpu, MSR_APIC_BASE, 0xfee00800 | 1 << bit), "bit %u", bit);
 }
 
+static struct cpu_profile profile_without(uint32_t leaf, unsigned reg, unsigned bit)
+{
+    struct cpu_profile without = machine.profile;
+
+    for (unsigned i = 0; i < without.cpuid_count; i++)
+        if (without.cpuid[i].leaf == leaf && without.cpuid[i].subleaf == 0)
+            (&without.cpuid[i].eax)[reg] &= ~(1u << bit);
+    cpuid_prepare(&without);
+    return without;
+}
+
+/* Without x2APIC, IA32_APIC_BASE[10] is reserved; other registers of the local APIC leave it alone;
+ * without a local APIC around it, a processor has the base register and no more. */
+Test(msr, other_local_apics)
+{
+    struct cpu_profile without = profile_without(1, 2, 21);
+    struct cpu_callbacks callbacks = {.tsc = machine_tsc, .random = machine_random};
+    struct cpu *cpu = &machine.cpu;
+    uint64_t base = cpu->state.apic_base, value;
+
+    cr_assert(cpu_msr_write(cpu, 0x808, 0x20));
+    cr_assert(cpu_msr_write(cpu, MSR_TSC_DEADLINE, 0x1234));
+    cr_assert_eq(machine.apic_msr[8], 0x20);
+    cr_assert_eq(machine.tsc_deadline, 0x1234);
+    cr_assert_eq(cpu->state.apic_base, base);
+    cpu->profile = &without;
+    cr_assert_not(cpu_msr_write(cpu, MSR_APIC_BASE, base | APIC_BASE_X2APIC));
+    cpu->profile = &machine.profile;
+    cpu->callbacks = &callbacks;
+    cr_assert(cpu_msr_read(cpu, MSR_APIC_BASE, &value));
+    cr_assert_eq(value, base);
+    cr_assert_not(cpu_msr_read(cpu, 0x808, &value));
+    cr_assert_not(cpu_msr_read(cpu, MSR_TSC_DEADLINE, &value));
+    cr_assert_not(cpu_msr_write(cpu, MSR_TSC_DEADLINE, 0));
+    cr_assert(cpu_msr_write(cpu, MSR_TSC, 5), "nobody to tell");
+}
+
+/* "Lock bit: once it is set, a write to the MSR causes a general-protection exception." */
+Test(msr, feature_control)
+{
+    struct cpu *cpu = &machine.cpu;
+
+    cpu->state.feature_control = 0;
+    cr_assert(cpu_msr_write(cpu, MSR_FEATURE_CONTROL, 4));
+    cr_assert(cpu_msr_write(cpu, MSR_FEATURE_CONTROL, 1));
+    cr_assert_not(cpu_msr_write(cpu, MSR_FEATURE_CONTROL, 0));
+    cr_assert_eq(cpu->state.feature_control, 1);
+}
+
 /* FS.base and GS.base are in the segment registers. */
 Test(msr, segment_bases)
 {
@@ -275,13 +324,9 @@ Test(msr, existence_follows_cpuid)
     };
 
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct cpu_profile without = machine.profile;
+        struct cpu_profile without = profile_without(rows[i].leaf, rows[i].reg, rows[i].bit);
         uint64_t value;
 
-        for (unsigned j = 0; j < without.cpuid_count; j++)
-            if (without.cpuid[j].leaf == rows[i].leaf && without.cpuid[j].subleaf == 0)
-                (&without.cpuid[j].eax)[rows[i].reg] &= ~(1u << rows[i].bit);
-        cpuid_prepare(&without);
         cr_assert(cpu_msr_read(&machine.cpu, rows[i].msr, &value), "0x%x", rows[i].msr);
         machine.cpu.profile = &without;
         cr_assert_not(cpu_msr_read(&machine.cpu, rows[i].msr, &value), "0x%x", rows[i].msr);
