@@ -203,6 +203,42 @@ Test(system, time_stamp_and_random_numbers)
     }
 }
 
+/* RDPID goes with its CPUID flag and, like RDTSCP, with "enable RDTSCP"; RDRAND and RDSEED with
+ * theirs. */
+Test(system, instructions_by_feature)
+{
+    struct cpu *cpu = &machine.cpu;
+
+    machine_set_mode(&machine, MODE_64BIT, 3);
+    machine.profile.features |= 1ull << FEATURE_RDPID;
+    cpu->state.tsc_aux = 0x55;
+    cpu->state.gpr[GPR_RBX] = ~0ull;
+    expect("RDPID", insn_rdpid(cpu, GPR_RBX), -1);
+    cr_assert_eq(cpu->state.gpr[GPR_RBX], 0x55);
+    machine_enter_vmx(&machine, 0, 0);
+    expect("RDPID", insn_rdpid(cpu, GPR_RBX), VECTOR_UD);
+    machine_enter_vmx(&machine, 0, SECONDARY_RDTSCP);
+    expect("RDPID", insn_rdpid(cpu, GPR_RBX), -1);
+    machine.profile.features &= ~(1ull << FEATURE_RDRAND);
+    expect("RDRAND", do_rdrand(cpu), VECTOR_UD);
+    expect("RDSEED", do_rdseed(cpu), -1);
+    machine.profile.features &= ~(1ull << FEATURE_RDSEED | 1ull << FEATURE_RDTSCP);
+    expect("RDSEED", do_rdseed(cpu), VECTOR_UD);
+    expect("RDTSCP", insn_rdtscp(cpu), VECTOR_UD);
+    machine_set_mode(&machine, MODE_64BIT, 0);
+    machine.profile.features &= ~(1ull << FEATURE_INVPCID);
+    expect("INVPCID", do_invpcid(cpu), VECTOR_UD);
+    /* A processor with MONITOR: CPL 0 only (#UD, not #GP), and exits by control. */
+    machine.profile.features |= 1ull << FEATURE_MONITOR;
+    expect("MONITOR", insn_monitor(cpu), -1);
+    machine_enter_vmx(&machine, PRIMARY_MWAIT_EXITING, 0);
+    expect("MONITOR", insn_monitor(cpu), -1);
+    cr_assert_eq(insn_mwait(cpu), OUTCOME_EXIT);
+    cr_assert_eq(cpu->exit.reason, EXIT_MWAIT);
+    machine_set_segments(&machine, 3, 0xa09b);
+    expect("MWAIT", insn_mwait(cpu), VECTOR_UD);
+}
+
 /* SDM "XSETBV": ECX must be 0, bit 0 must be 1, unsupported bits must be 0. */
 Test(system, xsetbv)
 {
