@@ -28,6 +28,8 @@ struct guest_image {
 /* Reads bench-NAME.bin of the build folder and sets its number of rounds. Ends the program with a
  * message if it cannot. free() bytes. */
 struct guest_image guest_image_read(const char *name, uint64_t rounds);
+/* The same guest as a Multiboot image, for other machines. */
+struct guest_image guest_image_read_multiboot(const char *name, uint64_t rounds);
 /* Puts NOPs in place of the only instruction with these bytes. */
 void guest_image_replace_by_nops(struct guest_image *image, const void *bytes, size_t size);
 
