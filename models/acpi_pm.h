@@ -21,7 +21,7 @@
 #define ACPI_PM_TIMER_HZ     3579545u
 #define ACPI_PM_TIMER_BITS   24
 
-#define ACPI_SLEEP_TYPE_S5 5
+#define ACPI_SLEEP_TYPE_S5 0 /* as on QEMU: small kernels write 0x2000 to port 0x604 */
 
 struct acpi_pm_state {
     uint16_t status, enable, control;

@@ -58,6 +58,7 @@ _Noreturn void unicorn_deliver(struct unicorn_engine *engine, const struct event
     unicorn_take_debug_hits(engine, &copy);
     enum delivery_result result = cpu_deliver(engine->cpu, &copy, false);
     if (result == DELIVERED) {
+        engine->cpu->vmx.nmi_unblocked_by_iret = false; /* the IRET's own fault is behind us */
         unicorn_push(engine, STATE_ALL);
         unicorn_resume(engine);
     }
