@@ -1,7 +1,7 @@
 /* The rounds, the checksum, the end. Words of the command line: rounds=N. */
 #include "torture.h"
 
-#define DEFAULT_ROUNDS 100
+#define DEFAULT_ROUNDS 80
 
 static const struct {
     const char *name;
