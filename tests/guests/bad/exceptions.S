@@ -2,7 +2,7 @@
  * A million exceptions: #UD, with a handler that steps over the instruction.
  * What must happen: all are delivered; the run ends through port 0xf4 with 0 (status 1).
  */
-#include "boot_sector.h"
+#include "boot_sector.inc"
 #define ROUNDS 1000000
 #define IDT    0x1000
         enter_protected_mode

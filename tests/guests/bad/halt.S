@@ -2,7 +2,7 @@
  * HLT with interrupts off: nothing can wake the processor.
  * What must happen: the run ends at once and says so, instead of waiting for ever.
  */
-#include "boot_sector.h"
+#include "boot_sector.inc"
         .code16
         cli
         hlt

@@ -3,7 +3,7 @@
  * What must happen: --max-instructions ends the run after exactly that many instructions; without
  * it, a signal does.
  */
-#include "boot_sector.h"
+#include "boot_sector.inc"
         .code16
         cli
 1:      jmp 1b

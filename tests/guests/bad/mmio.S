@@ -4,7 +4,7 @@
  * What must happen: the writes vanish, the reads give all-ones, device registers take what they can
  * (no interrupt comes: they are off). The run ends through port 0xf4 with 0 (status 1).
  */
-#include "boot_sector.h"
+#include "boot_sector.inc"
 #define SIZE 0x100000
         enter_protected_mode
         movl $0xd0000000, %edi

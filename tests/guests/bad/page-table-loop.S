@@ -3,7 +3,7 @@
  * What must happen: with paging on, the first page shows the table itself, so that data is executed.
  * The walk ends after four levels, whatever they point to; the run ends in a triple fault.
  */
-#include "boot_sector.h"
+#include "boot_sector.inc"
 #define TABLE 0x10000
         enter_protected_mode
         movl $TABLE, %edi

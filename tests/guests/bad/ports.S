@@ -3,7 +3,7 @@
  * What must happen: no crash. Whichever port ends the run first (reset, power-off) ends it clearly;
  * if none does, port 0xf4 with 0 (status 1). Port 0xf4 itself is left out until then.
  */
-#include "boot_sector.h"
+#include "boot_sector.inc"
         enter_protected_mode
         movl $0x12345, %ebx
         xorl %edx, %edx

@@ -3,7 +3,7 @@
  * What must happen: each new immediate is seen. The run ends through port 0xf4: 0 if the sum is
  * right (status 1), 1 if an old instruction was executed (status 3).
  */
-#include "boot_sector.h"
+#include "boot_sector.inc"
 #define ROUNDS 200000
         enter_protected_mode
         xorl %ebx, %ebx

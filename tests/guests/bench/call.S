@@ -1,5 +1,5 @@
 /* A call, a return and what a small function does between: 7 instructions a round. */
-#include "bench.h"
+#include "bench.inc"
         bench_start 30000000
         .balign 16
 1:      call function

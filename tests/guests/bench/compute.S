@@ -1,5 +1,5 @@
 /* Arithmetic in registers: 10 instructions a round. */
-#include "bench.h"
+#include "bench.inc"
         bench_start 100000000
         movl $1, %eax
         movl $3, %ebx

@@ -1,5 +1,5 @@
 /* CPUID, which always exits: 5 instructions and one VM exit a round. */
-#include "bench.h"
+#include "bench.inc"
         bench_start 1000000
         .balign 16
 1:      xorl %eax, %eax

@@ -1,5 +1,5 @@
 /* INT n and IRETQ through the IDT, ring 0 to ring 0: 4 instructions a round. */
-#include "bench.h"
+#include "bench.inc"
 #define IDT    BENCH_TABLES
 #define VECTOR 0x80
         bench_start 1000000

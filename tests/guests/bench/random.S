@@ -1,5 +1,5 @@
 /* One load from a random place in 64 MiB, 7 instructions a round (linear congruential generator). */
-#include "bench.h"
+#include "bench.inc"
         bench_start 10000000
         movabsq $6364136223846793005, %rdi
         movl $1, %esi

@@ -1,5 +1,5 @@
 /* A load and a store of each quadword of 32 KiB in turn: 4096 x 5 instructions a round. */
-#include "bench.h"
+#include "bench.inc"
         bench_start 25000
 1:      movl $BENCH_BUFFER, %edi
         movl $4096, %ecx
