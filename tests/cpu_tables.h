@@ -27,7 +27,6 @@ enum selector {
     LONG_AND_BIG = 0xa0,
     SMALL_CODE0 = 0xa8,
     SMALL_STACK0 = 0xb0,
-    LDT_SELECTOR = 0x0c, /* index 1 of an LDT that there is not */
     GDT_SIZE = 0xb8,
 };
 

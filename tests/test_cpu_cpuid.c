@@ -204,6 +204,50 @@ Test(cpuid, leaves_out_of_range)
     cr_assert_eq(query(1, 77, EAX), query(1, 0, EAX), "leaf 1 ignores ECX");
 }
 
+static bool is_computed(uint32_t leaf)
+{
+    return leaf <= 1 || leaf == 4 || leaf == 0xb || leaf == 0xd || leaf == 0x80000001;
+}
+
+/* What is not computed is the profile's, in every mode; the order of its leaves is of no matter. */
+Test(cpuid, leaves_of_the_profile)
+{
+    struct cpu_profile turned = machine.profile;
+    const unsigned count = turned.cpuid_count;
+
+    for (unsigned i = 0; i < count; i++)
+        turned.cpuid[i] = machine.profile.cpuid[count - 1 - i];
+    cpuid_prepare(&turned);
+    machine_set_mode(&machine, MODE_REAL, 0);
+    machine.cpu.profile = &turned;
+    for (unsigned i = 0; i < count; i++) {
+        const struct cpuid_leaf *leaf = &machine.profile.cpuid[i];
+
+        cr_assert_eq(memcmp(leaf, &turned.cpuid[i], sizeof(*leaf)), 0, "leaf 0x%x", leaf->leaf);
+        for (unsigned reg = 0; reg < 4 && !is_computed(leaf->leaf); reg++)
+            cr_assert_eq(query(leaf->leaf, leaf->subleaf, reg), (&leaf->eax)[reg], "leaf 0x%x",
+                         leaf->leaf);
+    }
+    cr_assert_eq(turned.features, machine.profile.features);
+}
+
+/* Old processors have no leaf 7. */
+Test(cpuid, missing_leaf)
+{
+    struct cpu_profile old = machine.profile;
+
+    for (unsigned i = 0; i < old.cpuid_count; i++)
+        if (old.cpuid[i].leaf == 7)
+            old.cpuid[i].leaf = 0x1f; /* which vtxsim does not know, and removes */
+    cpuid_prepare(&old);
+    cr_assert_not(profile_has(&old, FEATURE_SMEP));
+    cr_assert_not(old.cr4_allowed & CR4_SMEP);
+    cr_assert(profile_has(&old, FEATURE_PCID));
+    machine.cpu.profile = &old;
+    cr_assert_eq(query(7, 0, EBX), 0);
+    cr_assert_eq(query(0, 0, EAX), 0x16);
+}
+
 /* Leaves 1, 4 and 0BH agree about how many processors there are. */
 Test(cpuid, topology)
 {
@@ -225,6 +269,7 @@ Test(cpuid, topology)
             shift = query(0xb, 1, EAX);
             cr_assert_eq(id >> shift, 0);
             cr_assert(shift == 0 || count > 1u << (shift - 1), "not wider than needed");
+            cr_assert_eq(query(4, 4, EAX), 0, "no more caches");
             cr_assert_eq(query(4, 0, EAX) >> 26, (1u << shift) - 1, "cores");
             cr_assert_eq(query(4, 0, EAX) >> 14 & 0xfff, 0, "L1 is private");
             cr_assert_eq(query(4, 3, EAX) >> 14 & 0xfff, (1u << shift) - 1, "L3 is shared");

@@ -239,10 +239,12 @@ static void beyond_gdt(void)
 {
     gate(0x1000, HANDLER, 0xee, 0);
 }
+/* The LDTR is unusable, whatever its base and limit still say. */
 static void in_missing_ldt(void)
 {
-    gate(LDT_SELECTOR, HANDLER, 0xee, 0);
-    machine.cpu.state.seg[SEG_LDTR].access_rights = AR_UNUSABLE;
+    gate(LONG0 | 4, HANDLER, 0xee, 0);
+    machine.cpu.state.seg[SEG_LDTR] =
+        (struct segment){GDT_ADDRESS, GDT_SIZE - 1, AR_UNUSABLE | 0x82, 0x58};
 }
 static void not_code(void)
 {
@@ -324,7 +326,7 @@ static const struct {
     {"gate not present", gate_not_present, VECTOR_NP, IDT_CODE, false},
     {"null code selector", null_selector, VECTOR_GP, 0, false},
     {"code selector beyond GDT", beyond_gdt, VECTOR_GP, 0x1000, false},
-    {"code selector in LDT", in_missing_ldt, VECTOR_GP, LDT_SELECTOR, false},
+    {"code selector in LDT", in_missing_ldt, VECTOR_GP, LONG0 | 4, false},
     {"not a code segment", not_code, VECTOR_GP, DATA0, false},
     {"system segment", system_segment, VECTOR_GP, TSS32_AVAILABLE, false},
     {"L = 0", code_not_long, VECTOR_GP, CODE0, false},

@@ -266,7 +266,27 @@ Test(system, xsetbv)
     expect("XSETBV, CR4.OSXSAVE = 0", insn_xsetbv(cpu), VECTOR_UD);
 }
 
-/* --- INVPCID --------------------------------------------------------------------------------- */
+/* --- INVLPG and INVPCID
+ * --------------------------------------------------------------------------------- */
+
+/* INVLPG drops what was cached for the page; an address that is not canonical is ignored. */
+Test(system, invlpg)
+{
+    struct cpu *cpu = &machine.cpu;
+    struct translation translation;
+    struct mmu_fault fault;
+
+    machine_set_mode(&machine, MODE_64BIT, 0);
+    cr_assert_eq(mmu_translate(&cpu->mmu, 0x50123, ACCESS_READ, &translation, &fault), MMU_OK);
+    machine_store64(&machine, machine_pte64(0x50000), 0x60000 | PAGE_FLAGS);
+    expect("INVLPG", insn_invlpg(cpu, 0x51000), -1);
+    expect("INVLPG, not canonical", insn_invlpg(cpu, 1ull << 47 | 0x50000), -1);
+    mmu_translate(&cpu->mmu, 0x50123, ACCESS_READ, &translation, &fault);
+    cr_assert_eq(translation.hpa, 0x50123, "still cached");
+    expect("INVLPG", insn_invlpg(cpu, 0x50fff), -1);
+    mmu_translate(&cpu->mmu, 0x50123, ACCESS_READ, &translation, &fault);
+    cr_assert_eq(translation.hpa, 0x60123);
+}
 
 #define DESCRIPTOR 0x20ff8u /* crosses a page */
 
