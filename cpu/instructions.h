@@ -67,6 +67,9 @@ enum descriptor_instruction { INSN_SGDT, INSN_SIDT, INSN_LGDT, INSN_LIDT,
 enum outcome insn_descriptor_table(struct cpu *cpu, enum descriptor_instruction instruction,
                                    uint32_t instruction_info, uint64_t displacement);
 
+/* The rest of LLDT and LTR (`task`) once that is DONE: loads LDTR or TR. */
+enum outcome insn_load_system_segment(struct cpu *cpu, bool task, uint16_t selector);
+
 /* I/O permission (CPL against IOPL, TSS bitmap), then I/O exiting. DONE: the access may proceed. */
 struct io_access {
     uint16_t port;

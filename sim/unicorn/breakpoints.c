@@ -66,6 +66,7 @@ void unicorn_breakpoints_changed(struct unicorn_engine *engine)
     if (memcmp(code, breakpoints->code, sizeof code)) {
         memcpy(breakpoints->code, code, sizeof code);
         breakpoints->code_changed = true;
+        unicorn_set_budget(engine, unicorn_instructions(engine)); /* to unicorn_debug_traps */
     }
 }
 
@@ -162,8 +163,11 @@ EXPORT void cpu_check_watchpoint_x86_64(void *cs, uint64_t address, uint64_t len
 void unicorn_io_breakpoints(struct unicorn_engine *engine, uint16_t port, unsigned size)
 {
     unsigned hits = breakpoints_met(&engine->cpu->state, BREAKPOINT_IO, port, size);
-    if (hits) /* in the funnel, where the instruction is counted already */
-        note_hits(engine, hits, unicorn_instructions(engine) - 1, engine->env->eip);
+    if (!hits)
+        return;
+    /* In the funnel, where the instruction is counted already. */
+    note_hits(engine, hits, unicorn_instructions(engine) - 1, engine->env->eip);
+    unicorn_set_budget(engine, unicorn_instructions(engine));
 }
 
 /* --- At boundaries

@@ -9,7 +9,8 @@
  *   mmu.c        Unicorn's soft TLB filled from the model's MMU; MMIO
  *   smc.c        self-modifying code
  *   breakpoints.c  breakpoint registers
- *   far_return.c   FS.base and GS.base across returns to outer levels
+ *   canonical.c    non-canonical addresses
+ *   segments.c     IRET, far RET, segment loads: where the library is wrong
  *   originals.h  the functions of the library that the engine calls or replaces
  *
  * Functions named like the library's (NAME_x86_64) replace them in the whole process: the dynamic
@@ -144,6 +145,17 @@ void unicorn_keep_debug_hits(struct unicorn_engine *engine);
 void unicorn_debug_traps(struct unicorn_engine *engine);
 /* The same after all other events, just before the next instruction. */
 void unicorn_code_breakpoints(struct unicorn_engine *engine);
+
+/* canonical.c */
+static inline bool unicorn_is_canonical(uint64_t linear)
+{
+    return (uint64_t)((int64_t)(linear << 16) >> 16) == linear;
+}
+/* #GP(0) or #SS(0) of an access to a linear address that is not canonical. */
+_Noreturn void unicorn_noncanonical_data(struct unicorn_engine *engine, uint64_t linear,
+                                         uintptr_t return_address);
+/* A branch has been made: #GP(0) at it if its target is not canonical. */
+void unicorn_check_branch(struct unicorn_engine *engine, uintptr_t return_address);
 
 /* mmu.c */
 int unicorn_mmu_create(struct unicorn_engine *engine);

@@ -171,6 +171,7 @@ EXPORT void helper_raise_interrupt_x86_64(struct env *env, int vector, int next_
 EXPORT void helper_single_step_x86_64(struct env *env)
 {
     struct unicorn_engine *engine = unicorn_current;
+    unicorn_check_branch(engine, CALLER);
     unicorn_pull(engine, STATE_ALL);
     struct event event = {.type = EVENT_HARDWARE_EXCEPTION, .vector = VECTOR_DB, .debug = DR6_BS};
     unicorn_deliver(engine, &event);

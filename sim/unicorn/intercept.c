@@ -202,21 +202,13 @@ static enum outcome load_operand(struct unicorn_engine *engine, const struct ins
     return access_operand(engine, insn_linear(insn, &cpu->state), value, 2, ACCESS_READ);
 }
 
-/* LLDT and LTR: the library's versions load and check the descriptor. */
 static enum outcome load_system_segment(struct unicorn_engine *engine, const struct insn *insn)
 {
     uint16_t selector;
     enum outcome outcome = load_operand(engine, insn, &selector);
-    if (outcome != OUTCOME_DONE)
-        return outcome;
-    engine->env->bnd_regs[0] += 1; /* a fault does not come back here */
-    if (insn->table == INSN_LLDT)
-        helper_lldt_x86_64(engine->env, selector);
-    else
-        helper_ltr_x86_64(engine->env, selector);
-    engine->env->bnd_regs[0] -= 1;
-    unicorn_pull(engine, STATE_ALL);
-    return OUTCOME_DONE;
+    return outcome == OUTCOME_DONE
+               ? insn_load_system_segment(engine->cpu, insn->table == INSN_LTR, selector)
+               : outcome;
 }
 
 static enum outcome descriptor_table(struct unicorn_engine *engine, const struct insn *insn)

@@ -69,11 +69,6 @@ static void grow_tlb(struct unicorn_engine *engine)
     unicorn_flush_tlb(engine);
 }
 
-static bool is_canonical(uint64_t linear)
-{
-    return (uint64_t)((int64_t)(linear << 16) >> 16) == linear;
-}
-
 static unsigned access_of(int access, int mmu_idx, bool probe)
 {
     unsigned flags = (unsigned)access;
@@ -148,10 +143,10 @@ EXPORT bool x86_cpu_tlb_fill_x86_64(void *cs, uint64_t linear, int size, int acc
     assert(engine);
     engine->statistics.tlb_fills++;
 
-    if (!is_canonical(linear)) {
+    if (!unicorn_is_canonical(linear)) {
         if (probe)
             return false;
-        raise_exception_err_ra_x86_64(engine->env, VECTOR_GP, 0, return_address);
+        unicorn_noncanonical_data(engine, linear, return_address);
     }
     unsigned flags = access_of(access, mmu_idx, probe);
     struct translation translation;

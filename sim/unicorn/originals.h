@@ -35,11 +35,11 @@ void *tcg_temp_new_internal_x86_64(void *tcg, int type, bool local);
 void tcg_temp_free_internal_x86_64(void *tcg, void *temp);
 struct tcg_operation *tcg_emit_op_x86_64(void *tcg, int opcode);
 void tcg_gen_lookup_and_goto_ptr_x86_64(void *tcg);
-void helper_lldt_x86_64(struct env *env, int selector);
-void helper_ltr_x86_64(struct env *env, int selector);
 
 /* Replaced. */
 void helper_iret_protected_x86_64(struct env *env, int shift, int next_eip);
+const void *helper_lookup_tb_ptr_x86_64(struct env *env);
+void helper_load_seg_x86_64(struct env *env, int segment, int selector);
 void helper_lret_protected_x86_64(struct env *env, int shift, int addend);
 void x86_cpu_exec_enter_x86_64(void *cs);
 void x86_cpu_exec_exit_x86_64(void *cs);
