@@ -45,6 +45,27 @@ static enum attempt read_gate(struct delivery *delivery, struct gate64 *gate)
     return ATTEMPT_DELIVERED;
 }
 
+/*
+ * The frame is written in one piece. Where that faults, the fault is the one of the first push that
+ * does: SS, RSP, RFLAGS, CS, RIP, error code (SDM "INT n/INTO/INT3/INT1", operation), from the top
+ * downwards.
+ */
+static enum mmu_status push_frame(struct cpu *cpu, uint64_t rsp, const void *frame, size_t size,
+                                  unsigned access, struct mmu_fault *fault)
+{
+    enum mmu_status status = mmu_write(&cpu->mmu, rsp, frame, size, access, fault);
+    if (status == MMU_OK)
+        return MMU_OK;
+    for (size_t offset = size; offset; offset -= sizeof(uint64_t)) {
+        struct translation translation;
+        enum mmu_status push = mmu_translate(&cpu->mmu, rsp + offset - sizeof(uint64_t),
+                                             access | ACCESS_WRITE, &translation, fault);
+        if (push != MMU_OK)
+            return push;
+    }
+    return status;
+}
+
 /* RSP for the handler: the interrupted program's, or one from the TSS. */
 static enum attempt find_stack(struct delivery *delivery, const struct delivery_target *target,
                                unsigned ist, uint64_t *rsp)
@@ -108,8 +129,7 @@ enum attempt deliver_64bit(struct delivery *delivery)
     if (!cpu_canonical(cpu, rsp) || !cpu_canonical(cpu, rsp + size - 1))
         return delivery_fault(delivery, VECTOR_SS, 0);
     if (segment_mark_accessed(cpu, gate.selector, &target.descriptor, &fault) != MMU_OK ||
-        mmu_write(&cpu->mmu, rsp, pushed, size, delivery_push_access(cpu, target.cpl), &fault) !=
-            MMU_OK)
+        push_frame(cpu, rsp, pushed, size, delivery_push_access(cpu, target.cpl), &fault) != MMU_OK)
         return delivery_memory_fault(delivery, &fault);
 
     cpu->state.gpr[GPR_RSP] = rsp;

@@ -117,6 +117,7 @@ static int engine_create(struct vcpu *vcpu, char *message, size_t size)
     }
     engine->cs = created_cpu;
     engine->env = env_of(created_cpu);
+    engine->jump_cache = unicorn_jump_cache(created_cpu);
     int result = unicorn_layout_check(engine->uc, engine->cs, message, (unsigned)size);
     if (!result && (error = unicorn_mmu_create(engine))) {
         snprintf(message, size, "Unicorn could not map the memory: %s", uc_strerror(error));

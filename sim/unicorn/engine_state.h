@@ -8,6 +8,7 @@
  *   events.c     exceptions, interrupts, single-step
  *   mmu.c        Unicorn's soft TLB filled from the model's MMU; MMIO
  *   smc.c        self-modifying code
+ *   branches.c   indirect branches: the next block, and targets that are not canonical
  *   breakpoints.c  breakpoint registers
  *   canonical.c    non-canonical addresses
  *   segments.c     IRET, far RET, segment loads: where the library is wrong
@@ -55,6 +56,7 @@ struct unicorn_engine {
     struct env *env;
     struct vcpu *vcpu;
     struct cpu *cpu;
+    struct translation_block **jump_cache; /* the library's */
     void *tcg; /* the library's TCG context, known after the first translation */
 
     /* Instructions retired = base - budget, where the budget counts down in env->bnd_regs[0]. */

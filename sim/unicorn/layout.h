@@ -83,7 +83,17 @@ struct translation_block {
     uint32_t flags;
     uint16_t size, icount;
     uint32_t cflags;
+    uint32_t trace_state;
+    void *code; /* where its translation begins */
 };
+
+/* cflags of an ordinary block (cluster index -1), and a flag that plays no part in finding one. */
+#define CFLAGS_ORDINARY 0xff000000u
+#define CFLAGS_NOCACHE  0x00010000u
+
+/* CPUState.tb_jmp_cache: blocks by a hash of their linear address; 16 bytes behind env_ptr. */
+#define JUMP_CACHE_BITS      12
+#define JUMP_CACHE_PAGE_BITS (JUMP_CACHE_BITS / 2)
 
 /* DisasContextBase and TranslatorOps of QEMU's translator loop. */
 struct translator {
@@ -126,6 +136,8 @@ enum tcg_opcode {
 #define TCG_TYPE_I64 1
 #define TCG_COND_LT  2
 
+/* The jump cache of a CPU object whose layout was checked. */
+struct translation_block **unicorn_jump_cache(void *cs);
 /* Names a message if this library is not the one described above; returns 0 or -ENOTSUP. */
 int unicorn_layout_check(void *uc, void *cs, char *message, unsigned size);
 

@@ -49,13 +49,25 @@ static bool probe_holds(uc_engine *uc, struct env *env, const struct probe *prob
     return holds;
 }
 
-/* CPUState points to env and, next to that, to icount_decr. */
+/* Offset in CPUState of its pointer to env; 0 if there is none. */
+static unsigned env_pointer_offset(void *cs)
+{
+    for (unsigned offset = 8; offset < CPU_SEARCH_BYTES; offset += 8)
+        if (CS_FIELD(cs, offset, void *) == env_of(cs))
+            return offset;
+    return 0;
+}
+
+/* Next to that pointer is the one to icount_decr. */
 static bool pointers_hold(void *cs, struct env *env)
 {
-    for (unsigned offset = 0; offset < CPU_SEARCH_BYTES; offset += 8)
-        if (CS_FIELD(cs, offset, void *) == env)
-            return CS_FIELD(cs, offset + 8, uint8_t *) == (uint8_t *)env + ENV_ICOUNT_DECR;
-    return false;
+    unsigned offset = env_pointer_offset(cs);
+    return offset && CS_FIELD(cs, offset + 8, uint8_t *) == (uint8_t *)env + ENV_ICOUNT_DECR;
+}
+
+struct translation_block **unicorn_jump_cache(void *cs)
+{
+    return &CS_FIELD(cs, env_pointer_offset(cs) + 16, struct translation_block *);
 }
 
 int unicorn_layout_check(void *uc, void *cs, char *message, unsigned size)
