@@ -117,11 +117,3 @@ void unicorn_check_branch(struct unicorn_engine *engine, uintptr_t return_addres
     env->regs[GPR_RSP] -= (uint64_t)stack_change(bytes, fetch(engine, bytes));
     raise_exception_err_x86_64(env, VECTOR_GP, 0);
 }
-
-/* Indirect branches look up the block to go on with here. */
-EXPORT const void *helper_lookup_tb_ptr_x86_64(struct env *env)
-{
-    if (unicorn_current)
-        unicorn_check_branch(unicorn_current, CALLER);
-    return ORIGINAL(helper_lookup_tb_ptr_x86_64)(env);
-}
