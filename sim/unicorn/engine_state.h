@@ -78,7 +78,7 @@ struct unicorn_engine {
     int capture; /* progress through gen_tb_start */
     uint64_t capture_env, capture_label;
     void *capture_context;
-    struct tcg_operation *block_size_operation;
+    struct tcg_operation *block_size_operation[2];
     uint32_t instruction_index;
     struct translator_operations original_operations;
 

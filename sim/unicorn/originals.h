@@ -61,7 +61,6 @@ void helper_syscall_x86_64(struct env *env, int next_eip_addend);
 void helper_single_step_x86_64(struct env *env);
 void helper_rechecking_single_step_x86_64(struct env *env);
 void helper_sti_x86_64(struct env *env);
-void *helper_lookup_tb_ptr_x86_64(struct env *env);
 void helper_iret_real_x86_64(struct env *env, int shift);
 void helper_rdmsr_x86_64(struct env *env);
 void helper_wrmsr_x86_64(struct env *env);

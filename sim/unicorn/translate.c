@@ -68,27 +68,28 @@ static struct tcg_operation *emit(void *tcg, int opcode, uint64_t a, uint64_t b,
     return operation;
 }
 
-/* budget -= N; if (budget < 0) leave; where tb_stop fills in N. */
+/* if (budget < N) leave; budget -= N; where tb_stop fills in N. The budget is loaded twice: a value
+ * that lives across a branch would be spilled, and the way of the budget through memory is what a
+ * round of a short loop takes. */
 static void emit_count(struct unicorn_engine *engine)
 {
     void *tcg = engine->capture_context;
-    void *budget = tcg_temp_new_internal_x86_64(tcg, TCG_TYPE_I64, true);
+    void *budget = tcg_temp_new_internal_x86_64(tcg, TCG_TYPE_I64, false);
     void *count = tcg_temp_new_internal_x86_64(tcg, TCG_TYPE_I64, false);
-    void *zero = tcg_temp_new_internal_x86_64(tcg, TCG_TYPE_I64, false);
     uint64_t offset = offsetof(struct env, bnd_regs);
-    uint64_t b = (uint64_t)budget, n = (uint64_t)count, z = (uint64_t)zero;
+    uint64_t b = (uint64_t)budget, n = (uint64_t)count;
 
     emit(tcg, OP_ld_i64, b, engine->capture_env, offset);
-    engine->block_size_operation = emit(tcg, OP_movi_i64, n, 1, 0);
-    emit(tcg, OP_sub_i64, b, b, n);
-    emit(tcg, OP_movi_i64, z, 0, 0);
-    emit(tcg, OP_brcond_i64, b, z, TCG_COND_LT)->args[3] = engine->capture_label;
+    engine->block_size_operation[0] = emit(tcg, OP_movi_i64, n, 1, 0);
+    emit(tcg, OP_brcond_i64, b, n, TCG_COND_LT)->args[3] = engine->capture_label;
     *(uint32_t *)engine->capture_label += 1u << 16; /* the label's count of references */
+    emit(tcg, OP_ld_i64, b, engine->capture_env, offset);
+    engine->block_size_operation[1] = emit(tcg, OP_movi_i64, n, 1, 0);
+    emit(tcg, OP_sub_i64, b, b, n);
     emit(tcg, OP_st_i64, b, engine->capture_env, offset);
 
     tcg_temp_free_internal_x86_64(tcg, budget);
     tcg_temp_free_internal_x86_64(tcg, count);
-    tcg_temp_free_internal_x86_64(tcg, zero);
 }
 
 static void counting_tb_start(struct translator *db, void *cs)
@@ -104,7 +105,8 @@ static void counting_tb_stop(struct translator *db, void *cs)
 {
     struct unicorn_engine *engine = unicorn_current;
     engine->original_operations.tb_stop(db, cs);
-    engine->block_size_operation->args[1] = (uint64_t)db->num_insns;
+    for (unsigned i = 0; i < 2; i++)
+        engine->block_size_operation[i]->args[1] = (uint64_t)db->num_insns;
     engine->statistics.blocks_translated++;
     engine->statistics.instructions_translated += (uint64_t)db->num_insns;
 }
