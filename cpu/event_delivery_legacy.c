@@ -2,6 +2,8 @@
  * 32 bits wide. SDM "INT n/INTO/INT3/INT1", part PROTECTED-MODE and its labels. */
 #include "cpu/event_delivery.h"
 
+#include <string.h>
+
 #include "cpu/vmx.h"
 
 /* Fields of the TSS. 16-bit: SP0 at 2, SS0 at 4, then those of CPL 1 and 2. 32-bit: ESP0 at 4, SS0
@@ -231,7 +233,8 @@ static bool stack_has_room(const struct stack *stack, const struct frame *frame)
     return true;
 }
 
-/* One write where ESP does not wrap around, else one an entry. */
+/* In one piece where ESP does not wrap around. If that faults, or else, entry by entry from the top
+ * downwards, as the SDM's operation pushes them: the first push that faults is the one reported. */
 static enum mmu_status push_frame(struct delivery *delivery, const struct stack *stack,
                                   const struct frame *frame, unsigned cpl, struct mmu_fault *fault)
 {
@@ -245,11 +248,12 @@ static enum mmu_status push_frame(struct delivery *delivery, const struct stack 
     uint32_t linear = (uint32_t)stack->ss.base + lowest;
 
     for (unsigned i = 0; i < frame->count; i++)
-        __builtin_memcpy(bytes + i * frame->width, &frame->entry[i], frame->width);
+        memcpy(bytes + i * frame->width, &frame->entry[i], frame->width);
     if (lowest + (uint64_t)size <= (uint64_t)stack->esp_mask + 1 &&
-        linear + (uint64_t)size <= 1ull << 32)
-        return mmu_write(&cpu->mmu, linear, bytes, size, access, fault);
-    for (unsigned i = 0; i < frame->count && status == MMU_OK; i++) {
+        linear + (uint64_t)size <= 1ull << 32 &&
+        mmu_write(&cpu->mmu, linear, bytes, size, access, fault) == MMU_OK)
+        return MMU_OK;
+    for (unsigned i = frame->count; i-- > 0 && status == MMU_OK;) {
         linear = (uint32_t)stack->ss.base + entry_offset(stack, frame, i);
         status =
             mmu_write(&cpu->mmu, linear, bytes + i * frame->width, frame->width, access, fault);

@@ -13,17 +13,18 @@ static bool stack_has_room(const struct segment *ss, uint16_t sp)
     return true;
 }
 
-/* In one piece, or word by word where SP wraps around. */
+/* In one piece where SP does not wrap around. If that faults, or else, word by word from the top
+ * downwards: the first push that faults is the one reported. */
 static enum mmu_status push_frame(struct delivery *delivery, uint64_t base, uint16_t sp,
                                   const uint16_t frame[FRAME_WORDS], struct mmu_fault *fault)
 {
     struct mmu *mmu = &delivery->cpu->mmu;
     enum mmu_status status = MMU_OK;
 
-    if (sp >= 2 * FRAME_WORDS)
-        return mmu_write(mmu, base + (uint16_t)(sp - 2 * FRAME_WORDS), frame, 2 * FRAME_WORDS,
-                         ACCESS_WRITE, fault);
-    for (unsigned i = 0; i < FRAME_WORDS && status == MMU_OK; i++)
+    if (sp >= 2 * FRAME_WORDS && mmu_write(mmu, base + (uint16_t)(sp - 2 * FRAME_WORDS), frame,
+                                           2 * FRAME_WORDS, ACCESS_WRITE, fault) == MMU_OK)
+        return MMU_OK;
+    for (unsigned i = FRAME_WORDS; i-- > 0 && status == MMU_OK;)
         status = mmu_write(mmu, base + (uint16_t)(sp - 2 * (FRAME_WORDS - i)), &frame[i], 2,
                            ACCESS_WRITE, fault);
     return status;

@@ -395,10 +395,11 @@ static const struct {
     {"IDT", idt_not_mapped, IDT_ADDRESS + 0x400, 0},
     {"GDT", gdt_not_mapped, GDT_ADDRESS + LONG0, 0},
     {"TSS", tss_not_mapped, TSS_ADDRESS + 4, 0},
-    {"stack", stack_not_mapped, STACK0 - 40, 2},
-    {"stack, read-only", stack_read_only, STACK0 - 40, 3},
+    {"stack", stack_not_mapped, STACK0 - 8, 2},
+    {"stack, read-only", stack_read_only, STACK0 - 8, 3},
 };
 
+/* Pushes go downwards: the address is that of the first one that faults. */
 Test(delivery_64, page_faults)
 {
     for (unsigned i = 0; i < sizeof(page_faults) / sizeof(page_faults[0]); i++) {

@@ -439,7 +439,7 @@ Test(delivery_legacy, page_faults)
         {"LDT, code segment", ldt, ldt + 8, 0},
         {"GDT, stack segment", GDT_ADDRESS, GDT_ADDRESS + DATA0, 0},
         {"TSS", TSS_ADDRESS, TSS_ADDRESS + 4, 0},
-        {"stack", STACK0 & ~0xfffu, STACK0 - 20, 2},
+        {"stack", STACK0 & ~0xfffu, STACK0 - 4, 2}, /* pushes go downwards */
     };
 
     for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -461,6 +461,31 @@ Test(delivery_legacy, page_faults)
                      cpu->exit.qualification);
         cr_assert_eq(cpu->exit.interruption_error_code, cases[i].error_code);
     }
+}
+
+/* Of a frame that crosses pages, the first push into the page that is not there. */
+Test(delivery_legacy, frame_across_pages)
+{
+    struct event event = interrupt(0x40);
+    struct cpu *cpu = &machine.cpu;
+
+    machine_store32(&machine, machine_pte32(0x30000), 0);
+    prepare_protected(true, 3);
+    machine_store32(&machine, TSS_ADDRESS + 4, 0x31008); /* SS, ESP, then EFLAGS at 0x30ffc */
+    machine_enter_vmx(&machine, 0, 0);
+    vmcs_set(&machine.vmcs, VMCS_EXCEPTION_BITMAP, ~0u);
+    cr_assert_eq(cpu_deliver(cpu, &event, false), DELIVERY_EXIT);
+    cr_assert_eq(cpu->exit.qualification, 0x30ffc, "0x%lx", cpu->exit.qualification);
+
+    machine_set_mode(&machine, MODE_64BIT, 0);
+    machine_store64(&machine, machine_pte64(0x30000), 0);
+    tables_build_64bit(&machine);
+    tables_start_program(&machine, true, 3);
+    machine_store64(&machine, TSS_ADDRESS + 4, 0x31010); /* SS, RSP, then RFLAGS at 0x30ff8 */
+    machine_enter_vmx(&machine, 0, 0);
+    vmcs_set(&machine.vmcs, VMCS_EXCEPTION_BITMAP, ~0u);
+    cr_assert_eq(cpu_deliver(cpu, &event, false), DELIVERY_EXIT);
+    cr_assert_eq(cpu->exit.qualification, 0x30ff8, "0x%lx", cpu->exit.qualification);
 }
 
 /* SDM "Exit Qualification for Task Switches": selector, source 3 = task gate in the IDT. */
