@@ -9,6 +9,7 @@
  *   mmu.c        Unicorn's soft TLB filled from the model's MMU; MMIO
  *   smc.c        self-modifying code
  *   branches.c   indirect branches: the next block, and targets that are not canonical
+ *   alignment.c    SSE operands that must be aligned
  *   breakpoints.c  breakpoint registers
  *   canonical.c    non-canonical addresses
  *   segments.c     IRET, far RET, segment loads: where the library is wrong
@@ -50,6 +51,13 @@ struct breakpoints {
     uint64_t rf_count;
 };
 
+/* alignment.c: the last access of 8 bytes in the instruction that is being translated */
+struct alignment {
+    uint64_t pc;
+    struct tcg_operation *first;
+    int opcode;
+};
+
 struct unicorn_engine {
     uc_engine *uc;
     void *cs;
@@ -88,6 +96,7 @@ struct unicorn_engine {
     uint64_t last_code_write;
 
     struct breakpoints breakpoints;
+    struct alignment alignment;
 
     /* 2-MiB regions (by hash) in which large guest pages were filled, 4 KiB at a time, since the
      * last flush: INVLPG of such a page must drop all of its pieces. */
@@ -147,6 +156,12 @@ void unicorn_keep_debug_hits(struct unicorn_engine *engine);
 void unicorn_debug_traps(struct unicorn_engine *engine);
 /* The same after all other events, just before the next instruction. */
 void unicorn_code_breakpoints(struct unicorn_engine *engine);
+
+/* alignment.c */
+void unicorn_alignment_next_insn(struct unicorn_engine *engine, uint64_t pc);
+/* An operation that loads or stores 8 bytes has been made. */
+void unicorn_alignment_access(struct unicorn_engine *engine, struct tcg_operation *operation,
+                              int opcode);
 
 /* canonical.c */
 static inline bool unicorn_is_canonical(uint64_t linear)

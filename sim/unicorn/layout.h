@@ -132,6 +132,8 @@ enum tcg_opcode {
     OP_sub_i64 = 79,
     OP_brcond_i64 = 103,
     OP_insn_start = 129,
+    OP_qemu_ld_i64 = 135,
+    OP_qemu_st_i64 = 136,
 };
 #define TCG_TYPE_I64 1
 #define TCG_COND_LT  2

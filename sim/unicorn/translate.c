@@ -32,9 +32,20 @@ enum { CAPTURE_OFF, CAPTURE_LOAD, CAPTURE_BRANCH, CAPTURE_DONE };
 EXPORT void tcg_gen_op2_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b)
 {
     struct unicorn_engine *engine = unicorn_current;
-    if (opcode == OP_insn_start && engine)
+    if (opcode == OP_insn_start && engine) {
+        unicorn_alignment_next_insn(engine, a);
         b = (b & ((1u << INDEX_SHIFT) - 1)) | (uint64_t)engine->instruction_index++ << INDEX_SHIFT;
+    }
     ORIGINAL(tcg_gen_op2_x86_64)(tcg, opcode, a, b);
+}
+
+static struct tcg_operation *emit(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c)
+{
+    struct tcg_operation *operation = tcg_emit_op_x86_64(tcg, opcode);
+    operation->args[0] = a;
+    operation->args[1] = b;
+    operation->args[2] = c;
+    return operation;
 }
 
 EXPORT void tcg_gen_op3_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c)
@@ -44,6 +55,10 @@ EXPORT void tcg_gen_op3_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b, ui
         engine->capture_context = tcg;
         engine->capture_env = b;
         engine->capture = CAPTURE_BRANCH;
+    }
+    if (engine && (opcode == OP_qemu_ld_i64 || opcode == OP_qemu_st_i64)) {
+        unicorn_alignment_access(engine, emit(tcg, opcode, a, b, c), opcode);
+        return;
     }
     ORIGINAL(tcg_gen_op3_x86_64)(tcg, opcode, a, b, c);
 }
@@ -57,15 +72,6 @@ EXPORT void tcg_gen_op4_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b, ui
         engine->capture = CAPTURE_DONE;
     }
     ORIGINAL(tcg_gen_op4_x86_64)(tcg, opcode, a, b, c, d);
-}
-
-static struct tcg_operation *emit(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c)
-{
-    struct tcg_operation *operation = tcg_emit_op_x86_64(tcg, opcode);
-    operation->args[0] = a;
-    operation->args[1] = b;
-    operation->args[2] = c;
-    return operation;
 }
 
 /* if (budget < N) leave; budget -= N; where tb_stop fills in N. The budget is loaded twice: a value
