@@ -42,7 +42,7 @@ uint64_t helper_le_ldq_mmu_x86_64(struct env *env, uint64_t address, uint32_t oi
                                   uintptr_t return_address);
 void helper_le_stq_mmu_x86_64(struct env *env, uint64_t address, uint64_t value, uint32_t oi,
                               uintptr_t return_address);
-void *helper_lookup_tb_ptr_x86_64(struct env *env);
+const void *helper_lookup_tb_ptr_x86_64(struct env *env);
 void helper_load_seg_x86_64(struct env *env, int segment, int selector);
 void helper_lret_protected_x86_64(struct env *env, int shift, int addend);
 void x86_cpu_exec_enter_x86_64(void *cs);
