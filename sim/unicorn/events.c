@@ -165,6 +165,16 @@ EXPORT void helper_raise_interrupt_x86_64(struct env *env, int vector, int next_
     raise_interrupt_x86_64(env, vector, 1, 0, next_eip_addend);
 }
 
+/* INTO does not end its block: the instructions behind it are not executed when it traps. */
+EXPORT void helper_into_x86_64(struct env *env, int next_eip_addend)
+{
+    if (!(cpu_cc_compute_all_x86_64(env, (int)env->cc_op) & RFLAGS_OF))
+        return;
+    cpu_restore_state_x86_64(unicorn_current->cs, CALLER, true);
+    env->bnd_regs[0] -= 1; /* INTO itself retires, as INT n does */
+    raise_interrupt_x86_64(env, VECTOR_OF, 1, 0, next_eip_addend);
+}
+
 /* --- Single-step --------------------------------------------------------------------------------
  */
 

@@ -59,6 +59,7 @@ _Noreturn void raise_exception_err_ra_x86_64(struct env *env, int vector, int er
                                              uintptr_t return_address);
 _Noreturn void raise_exception_x86_64(struct env *env, int vector);
 _Noreturn void raise_exception_ra_x86_64(struct env *env, int vector, uintptr_t return_address);
+void helper_into_x86_64(struct env *env, int next_eip_addend);
 void helper_raise_interrupt_x86_64(struct env *env, int vector, int next_eip_addend);
 void helper_raise_exception_x86_64(struct env *env, int vector);
 void helper_syscall_x86_64(struct env *env, int next_eip_addend);
