@@ -28,8 +28,7 @@
 
 enum { LIB_WATCH_READ = 1, LIB_WATCH_WRITE = 2 };
 
-/* --- The registers change
- * --------------------------------------------------------------------------- */
+/* --- The registers change ------------------------------------------------------------------ */
 
 static bool watches_data(const struct cpu_state *state)
 {
@@ -70,8 +69,7 @@ void unicorn_breakpoints_changed(struct unicorn_engine *engine)
     }
 }
 
-/* --- Translation
- * ---------------------------------------------------------------------------------- */
+/* --- Translation --------------------------------------------------------------------------- */
 
 uint32_t unicorn_breakpoint_hflags(const struct cpu_state *state)
 {
@@ -91,8 +89,7 @@ EXPORT void helper_pause_x86_64(struct env *env, int next_eip_addend)
     unicorn_resume(unicorn_current);
 }
 
-/* --- Accesses
- * -------------------------------------------------------------------------------------- */
+/* --- Accesses ------------------------------------------------------------------------------ */
 
 EXPORT int cpu_watchpoint_address_matches_x86_64(void *cs, uint64_t address, uint64_t length)
 {
@@ -170,8 +167,7 @@ void unicorn_io_breakpoints(struct unicorn_engine *engine, uint16_t port, unsign
     unicorn_set_budget(engine, unicorn_instructions(engine));
 }
 
-/* --- At boundaries
- * --------------------------------------------------------------------------------- */
+/* --- At boundaries ------------------------------------------------------------------------- */
 
 /* Hits of an instruction that did not complete are not due: it starts over and meets them again. */
 static unsigned due_hits(const struct unicorn_engine *engine)

@@ -14,7 +14,7 @@
 #include "sim/unicorn/originals.h"
 
 /* The instruction at RIP, 64-bit code: how many bytes could be fetched. */
-static size_t fetch(struct unicorn_engine *engine, uint8_t bytes[INSN_LENGTH_MAX])
+static size_t fetch(struct unicorn_engine *engine, uint8_t *bytes)
 {
     uint64_t rip = engine->env->eip;
     unsigned access = ACCESS_FETCH | ((engine->env->hflags & 3) == 3 ? ACCESS_USER : 0);
@@ -29,12 +29,11 @@ static size_t fetch(struct unicorn_engine *engine, uint8_t bytes[INSN_LENGTH_MAX
     return size;
 }
 
-/* --- Data
- * ------------------------------------------------------------------------------------------ */
+/* --- Data ---------------------------------------------------------------------------------- */
 
 /* An explicit operand has its address in RSP or RBP and no FS or GS; PUSH, POP and their kin have
  * the stack besides. */
-static bool operand_is_on_stack(const cs_insn *insn)
+static bool operand_is_on_stack(const cs_insn *insn, bool implicit)
 {
     const cs_x86 *x86 = &insn->detail->x86;
     for (unsigned i = 0; i < x86->op_count; i++) {
@@ -45,7 +44,7 @@ static bool operand_is_on_stack(const cs_insn *insn)
                      memory->base == X86_REG_RBP || memory->base == X86_REG_EBP;
         return stack && memory->segment != X86_REG_FS && memory->segment != X86_REG_GS;
     }
-    return true; /* no operand in memory: what was accessed is the stack */
+    return implicit;
 }
 
 static bool is_near(uint64_t a, uint64_t b)
@@ -68,7 +67,7 @@ static bool is_stack_access(struct unicorn_engine *engine, uint64_t linear)
                         cs_insn_group(capstone, insn, X86_GRP_CALL) ||
                         cs_insn_group(capstone, insn, X86_GRP_RET);
         stack = (implicit && is_near(linear, engine->env->regs[GPR_RSP])) ||
-                (!(implicit && insn->detail->x86.op_count == 0) && operand_is_on_stack(insn));
+                operand_is_on_stack(insn, implicit);
         cs_free(insn, 1);
     }
     cs_close(&capstone);
@@ -86,11 +85,11 @@ _Noreturn void unicorn_noncanonical_data(struct unicorn_engine *engine, uint64_t
     raise_exception_err_x86_64(engine->env, vector, 0);
 }
 
-/* --- Branches
- * -------------------------------------------------------------------------------------- */
+/* --- Branches ------------------------------------------------------------------------------ */
 
-/* What the branch has added to RSP. */
-static int64_t stack_change(const uint8_t *bytes, size_t size)
+/* True for an indirect near branch, with what it has added to RSP. Two bytes more than `size` may
+ * be read. */
+static bool is_branch(const uint8_t *bytes, size_t size, int64_t *stack_change)
 {
     size_t i = 0;
     while (i < size && (bytes[i] == 0x66 || bytes[i] == 0x67 || bytes[i] == 0xf2 ||
@@ -98,22 +97,41 @@ static int64_t stack_change(const uint8_t *bytes, size_t size)
         i++;
     if (i < size && (bytes[i] & 0xf0) == 0x40) /* REX */
         i++;
-    if (i < size && bytes[i] == 0xc3)
-        return 8;
-    if (i + 2 < size && bytes[i] == 0xc2)
-        return 8 + (bytes[i + 1] | bytes[i + 2] << 8);
-    if (i + 1 < size && bytes[i] == 0xff && (bytes[i + 1] >> 3 & 7) == 2) /* CALL */
-        return -8;
-    return 0;
+    if (i >= size)
+        return false;
+    uint8_t opcode = bytes[i], extension = bytes[i + 1] >> 3 & 7;
+    *stack_change = 0;
+    switch (opcode) {
+    case 0xc3:
+        *stack_change = 8;
+        return true;
+    case 0xc2:
+        *stack_change = 8 + (bytes[i + 1] | bytes[i + 2] << 8);
+        return true;
+    case 0xff:
+        if (extension == 2) /* CALL */
+            *stack_change = -8;
+        return extension == 2 || extension == 4;
+    }
+    return false;
 }
 
 void unicorn_check_branch(struct unicorn_engine *engine, uintptr_t return_address)
 {
     struct env *env = engine->env;
-    uint8_t bytes[INSN_LENGTH_MAX];
-    if (!(env->hflags & HF_CS64) || unicorn_is_canonical(env->eip) ||
+    uint8_t bytes[INSN_LENGTH_MAX + 2] = {0};
+    uint64_t eip = env->eip, budget = env->bnd_regs[0];
+    uint32_t cc_op = env->cc_op;
+    int64_t stack_change;
+    if (!(env->hflags & HF_CS64) || unicorn_is_canonical(eip) ||
         !cpu_restore_state_x86_64(engine->cs, return_address, true))
         return;
-    env->regs[GPR_RSP] -= (uint64_t)stack_change(bytes, fetch(engine, bytes));
-    raise_exception_err_x86_64(env, VECTOR_GP, 0);
+    if (is_branch(bytes, fetch(engine, bytes), &stack_change)) {
+        env->regs[GPR_RSP] -= (uint64_t)stack_change;
+        raise_exception_err_x86_64(env, VECTOR_GP, 0);
+    }
+    /* Code has run over the edge of the canonical addresses: the fetch faults. */
+    env->eip = eip;
+    env->bnd_regs[0] = budget;
+    env->cc_op = cc_op;
 }
