@@ -21,6 +21,15 @@
 /* --- What handlers do
  * -------------------------------------------------------------------------------- */
 
+/* The single-step trap behind what the handler has performed is the handler's to arrange. */
+static void pend_single_step(struct vmcs *vmcs)
+{
+    if ((vmcs_get(vmcs, VMCS_GUEST_RFLAGS) & RFLAGS_TF) &&
+        !(vmcs_get(vmcs, VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF))
+        vmcs_set(vmcs, VMCS_GUEST_PENDING_DEBUG,
+                 vmcs_get(vmcs, VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
+}
+
 void vcpu_skip_instruction(struct vcpu *vcpu)
 {
     struct vmcs *vmcs = &vcpu->vmcs;
@@ -28,11 +37,7 @@ void vcpu_skip_instruction(struct vcpu *vcpu)
     if (!(vmcs_get(vmcs, VMCS_GUEST_RIP) >> 32) && rip >> 32)
         rip = (uint32_t)rip; /* outside 64-bit mode EIP wraps; in it, code does not end there */
     vmcs_set(vmcs, VMCS_GUEST_RIP, rip);
-    /* The single-step trap behind the instruction is the handler's to arrange now. */
-    if ((vmcs_get(vmcs, VMCS_GUEST_RFLAGS) & RFLAGS_TF) &&
-        !(vmcs_get(vmcs, VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF))
-        vmcs_set(vmcs, VMCS_GUEST_PENDING_DEBUG,
-                 vmcs_get(vmcs, VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
+    pend_single_step(vmcs);
     uint64_t blocking = vmcs_get(vmcs, VMCS_GUEST_INTERRUPTIBILITY);
     if (blocking & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS))
         vmcs_store(vmcs, VMCS_GUEST_INTERRUPTIBILITY,
@@ -147,7 +152,10 @@ static enum vcpu_action handle_io(struct vcpu *vcpu)
     }
     if (access.in)
         vcpu->record.value = vcpu->cpu.state.gpr[GPR_RAX];
-    return again ? VCPU_RESUME : done(vcpu);
+    if (!again)
+        return done(vcpu);
+    pend_single_step(&vcpu->vmcs); /* a repetition is a step */
+    return VCPU_RESUME;
 }
 
 static enum vcpu_action handle_ept_violation(struct vcpu *vcpu)

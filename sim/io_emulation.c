@@ -104,7 +104,8 @@ static enum mmu_status emulate_string(struct cpu *cpu, struct bus *bus,
     uint64_t offset0 = cpu->state.gpr[pointer] & mask;
     uint64_t base = access->linear - offset0;
 
-    for (unsigned done = 0; count && done < REPETITIONS_MAX; done++) {
+    unsigned most = cpu->state.rflags & RFLAGS_TF ? 1 : REPETITIONS_MAX; /* it steps each */
+    for (unsigned done = 0; count && done < most; done++) {
         uint64_t linear = base + (cpu->state.gpr[pointer] & mask);
         if (!cpu_64bit(cpu))
             linear = (uint32_t)linear;

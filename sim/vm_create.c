@@ -101,6 +101,12 @@ static bool cpu_apic_write_msr(void *machine, uint32_t msr, uint64_t value)
     return platform_apic_write_msr(vm->platform, 0, msr, value);
 }
 
+static void cpu_tsc_offset_changed(void *machine, uint64_t offset)
+{
+    struct vm *vm = machine;
+    platform_set_tsc_offset(vm->platform, 0, offset);
+}
+
 static uint64_t cpu_read_cr8(void *machine)
 {
     struct vm *vm = machine;
@@ -118,6 +124,7 @@ static const struct cpu_callbacks cpu_callbacks = {
     .random = cpu_random,
     .apic_read_msr = cpu_apic_read_msr,
     .apic_write_msr = cpu_apic_write_msr,
+    .tsc_offset_changed = cpu_tsc_offset_changed,
     .read_cr8 = cpu_read_cr8,
     .write_cr8 = cpu_write_cr8,
 };

@@ -20,11 +20,18 @@ static void write_firmware_table(void *context, uint64_t gpa, const void *data, 
     guest_memory_write(&vm->memory, gpa, data, size);
 }
 
-static struct loader_module *make_modules(const struct string_list *list)
+/* "PATH WORDS" is cut in two where it stands: the configuration is the VM's own copy. */
+static struct loader_module *make_modules(struct string_list *list)
 {
     struct loader_module *modules = calloc(list->count ? list->count : 1, sizeof *modules);
-    for (unsigned i = 0; modules && i < list->count; i++)
+    for (unsigned i = 0; modules && i < list->count; i++) {
+        char *blank = strchr(list->item[i], ' ');
         modules[i].file.name = list->item[i];
+        if (!blank)
+            continue;
+        *blank = '\0';
+        modules[i].arguments = blank + 1;
+    }
     return modules;
 }
 
@@ -44,6 +51,9 @@ static char *join_arguments(const struct vm_config *config)
     return text;
 }
 
+/* MTRRs on, everything write-back by default. */
+#define MTRR_AS_FIRMWARE_LEAVES_IT 0xc06
+
 /* The loader's registers become the guest state of the first VM entry. */
 static void set_guest_state(struct vm *vm, const struct loader_entry *entry)
 {
@@ -54,6 +64,7 @@ static void set_guest_state(struct vm *vm, const struct loader_entry *entry)
     vmcs_set(vmcs, VMCS_CR4_READ_SHADOW, cpu->state.cr4);
     cpu->state.cr0 = (cpu->state.cr0 & ~(CR0_CD | CR0_NW)) | CR0_NE;
     cpu->state.cr4 |= CR4_VMXE;
+    cpu->state.mtrr_def_type = MTRR_AS_FIRMWARE_LEAVES_IT;
     if (cpu->state.efer & EFER_LMA)
         vmcs_set(vmcs, VMCS_ENTRY_CONTROLS,
                  vmcs_get(vmcs, VMCS_ENTRY_CONTROLS) | ENTRY_IA32E_MODE_GUEST);
@@ -68,7 +79,7 @@ static void set_guest_state(struct vm *vm, const struct loader_entry *entry)
 
 int vm_load(struct vm *vm, char *message, size_t size)
 {
-    const struct vm_config *config = &vm->config;
+    struct vm_config *config = &vm->config;
     char *arguments = join_arguments(config);
     struct loader_module *modules = make_modules(&config->modules);
     struct loader_options options = {

@@ -28,6 +28,8 @@ static void pull_segment(struct segment *to, const struct env_segment *from, boo
     /* A null selector leaves no valid descriptor behind: "unusable". */
     if (!(to->access_rights & (AR_P | AR_S)) || (system && !(to->access_rights & AR_P)))
         to->access_rights |= AR_UNUSABLE;
+    else if (!system) /* loading set it in memory; the library's copy may be older */
+        to->access_rights |= AR_ACCESSED;
 }
 
 static void push_segment(struct env_segment *to, const struct segment *from)
