@@ -76,7 +76,6 @@ void mmu_derive(struct mmu *mmu)
     derived->execute_only_supported = mmu->execute_only_supported;
     derived->ept_1g_supported = mmu->ept_1g_supported;
     derived->page_1g_supported = mmu->page_1g_supported;
-    mmu->memo.valid = false; /* made with other capabilities */
     derive_paging(mmu);
     derive_ept(mmu);
 }
@@ -134,38 +133,15 @@ static bool registers_differ(const struct paging_registers *a, const struct pagi
            ((a->efer ^ b->efer) & EFER_TRANSLATION) != 0;
 }
 
-/* Takes up the format that was put aside, if it is that of the new registers, and puts the present
- * one aside. */
-static bool swap_with_memo(struct mmu *mmu, const struct paging_registers *regs)
-{
-    struct paging_memo *memo = &mmu->memo;
-    struct paging_format present = mmu->derived.paging;
-    bool found = memo->valid && memo->cr0 == (regs->cr0 & CR0_TRANSLATION) &&
-                 memo->cr4 == (regs->cr4 & CR4_TRANSLATION) &&
-                 memo->efer == (regs->efer & EFER_TRANSLATION);
-    if (found) {
-        mmu->derived.paging = memo->paging;
-        mmu->derived.paging.pcid = regs->cr4 & PAGING_CR4_PCIDE ? regs->cr3 & 0xfff : 0;
-    }
-    *memo = (struct paging_memo){true, mmu->regs.cr0 & CR0_TRANSLATION,
-                                 mmu->regs.cr4 & CR4_TRANSLATION,
-                                 mmu->regs.efer & EFER_TRANSLATION, present};
-    return found;
-}
-
 bool mmu_registers_replace(struct mmu *mmu, const struct paging_registers *regs)
 {
     bool rules_changed = registers_differ(&mmu->regs, regs);
     bool root_changed = mmu->regs.cr3 != regs->cr3 ||
                         memcmp(mmu->regs.pdpte, regs->pdpte, sizeof(regs->pdpte)) != 0;
 
-    bool known = rules_changed && swap_with_memo(mmu, regs);
     if (regs != &mmu->regs)
         mmu->regs = *regs;
-    if (known) {
-        mmu->derived.rules = rules_of(mmu, &mmu->derived.paging);
-        derive_tags(mmu);
-    } else if (rules_changed) {
+    if (rules_changed) {
         derive_paging(mmu);
     } else if (root_changed) {
         mmu->derived.paging.pcid = regs->cr4 & PAGING_CR4_PCIDE ? regs->cr3 & 0xfff : 0;

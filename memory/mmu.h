@@ -102,13 +102,6 @@ struct mmu_derived {
     bool execute_only_supported, ept_1g_supported, page_1g_supported;
 };
 
-/* The format of the registers before these, to be taken back without deriving it anew. */
-struct paging_memo {
-    bool valid;
-    uint64_t cr0, cr4, efer; /* the bits that govern translation */
-    struct paging_format paging;
-};
-
 struct mmu {
     struct physmem *physmem;
     struct paging_registers regs;
@@ -119,7 +112,6 @@ struct mmu {
     bool execute_only_supported, ept_1g_supported; /* IA32_VMX_EPT_VPID_CAP; mmu_init: true */
     bool page_1g_supported;                        /* CPUID.80000001H:EDX.Page1GB; mmu_init: true */
     struct mmu_derived derived;
-    struct paging_memo memo; /* VM transitions go to and fro between two sets of registers */
     struct access_rules rules[ACCESS_RULES];
     struct tlb tlb;
     struct mmu_stats stats;

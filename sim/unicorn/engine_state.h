@@ -102,6 +102,8 @@ struct unicorn_engine {
      * last flush: INVLPG of such a page must drop all of its pieces. */
     uint64_t large_regions[16];
 
+    void *memory_region; /* the library's, for all of memory; NULL: not yet asked for */
+
     /* Early growth of the soft TLB: it is resized only when it is flushed. */
     uint64_t fills_since_flush;
     unsigned growth_steps;

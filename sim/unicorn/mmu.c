@@ -191,6 +191,18 @@ EXPORT bool x86_cpu_tlb_fill_x86_64(void *cs, uint64_t linear, int size, int acc
     return true;
 }
 
+/* The library looks up the region of each access that its helpers make or that missed its soft TLB.
+ * All memory is one. */
+EXPORT void *find_memory_mapping_x86_64(void *uc, uint64_t address)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    if (!engine || address >= engine->cpu->mmu.physmem->size)
+        return ORIGINAL(find_memory_mapping_x86_64)(uc, address);
+    if (!engine->memory_region)
+        engine->memory_region = ORIGINAL(find_memory_mapping_x86_64)(uc, address);
+    return engine->memory_region;
+}
+
 static uint64_t mmio_read(uc_engine *uc, uint64_t offset, unsigned size, void *context)
 {
     struct unicorn_engine *engine = context;

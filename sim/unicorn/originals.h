@@ -90,6 +90,7 @@ void tlb_unprotect_code_x86_64(void *uc, uint64_t address);
 void tlb_reset_dirty_by_vaddr_x86_64(void *cs, uint64_t start, uint64_t length);
 void tb_invalidate_phys_page_fast_x86_64(void *uc, void *pages, uint64_t start, int length,
                                          uintptr_t return_address);
+void *find_memory_mapping_x86_64(void *uc, uint64_t address);
 void tlb_set_dirty_x86_64(void *cs, uint64_t linear);
 
 #endif
