@@ -38,6 +38,8 @@ struct engine_operations {
     void (*set_deadline)(struct vcpu *vcpu, uint64_t instructions);
     /* Brings the deadline nearer by a number of instructions: time has passed without any. */
     void (*advance)(struct vcpu *vcpu, uint64_t instructions);
+    /* The handler has completed an instruction in the engine's stead: it counts as retired. */
+    void (*retire)(struct vcpu *vcpu);
     /* Guest-physical or EPT mappings changed: drop cached translations. */
     void (*flush_tlb)(struct vcpu *vcpu);
     void (*get_statistics)(const struct vcpu *vcpu, struct engine_statistics *statistics);

@@ -16,6 +16,9 @@
 #include "sim/log.h"
 #include "sim/vm_internal.h"
 
+/* EPT violations: NMI unblocking due to IRET. */
+#define QUALIFICATION_NMI_UNBLOCKED (1ull << 12)
+
 #define PENDING_DEBUG_BS (1ull << 14)
 
 /* --- What handlers do
@@ -38,6 +41,8 @@ void vcpu_skip_instruction(struct vcpu *vcpu)
         rip = (uint32_t)rip; /* outside 64-bit mode EIP wraps; in it, code does not end there */
     vmcs_set(vmcs, VMCS_GUEST_RIP, rip);
     pend_single_step(vmcs);
+    if (!vcpu->in_place) /* there the engine counts */
+        vcpu->engine_operations->retire(vcpu);
     uint64_t blocking = vmcs_get(vmcs, VMCS_GUEST_INTERRUPTIBILITY);
     if (blocking & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS))
         vmcs_store(vmcs, VMCS_GUEST_INTERRUPTIBILITY,
@@ -165,6 +170,9 @@ static enum vcpu_action handle_ept_violation(struct vcpu *vcpu)
     uint64_t qualification = vmcs_get(vmcs, VMCS_EXIT_QUALIFICATION);
     const struct memory_slot *slot = guest_memory_find(&vcpu->vm->memory, gpa);
     bool ram = slot && slot->kind != SLOT_MMIO;
+    if (qualification & QUALIFICATION_NMI_UNBLOCKED) /* the IRET that did it starts over */
+        vmcs_store(&vcpu->vmcs, VMCS_GUEST_INTERRUPTIBILITY,
+                   vmcs_get(vmcs, VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_BY_NMI);
     if (ram && (slot->kind == SLOT_RAM || !(qualification & 2))) {
         int error = vm_map_page(vcpu->vm, gpa);
         if (error)

@@ -176,7 +176,9 @@ enum vcpu_action vcpu_exit(struct vcpu *vcpu)
 
     store_light_state(vcpu);
     vcpu->vmcs.dirty = 0;
+    vcpu->in_place = true;
     enum vcpu_action action = exit_handle(vcpu);
+    vcpu->in_place = false;
     if (action == VCPU_LEAVE) /* not here: the handler wants the whole state */
         return VCPU_LEAVE;
     write_record(vcpu);

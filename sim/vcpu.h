@@ -36,6 +36,7 @@ struct vcpu {
     /* Simulated time = instructions retired + extra cycles (exits, waiting in HLT, PAUSE, ...). */
     uint64_t extra_cycles;
 
+    bool in_place;           /* the handler runs while the processor holds the guest's state */
     bool exit_settled; /* the exit that left the engine was handled already */
     bool event_raised; /* an interrupt or NMI is new: the handler must look at it */
     bool nmi_pending;

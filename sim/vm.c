@@ -156,7 +156,7 @@ int vm_resume(struct vm *vm)
     int result = vm->state == VM_PAUSED ? 0 : -EINVAL;
     if (!result) {
         vm->pause_requested = false;
-        pthread_cond_broadcast(&vm->changed);
+        set_state(vm, VM_RUNNING);
     }
     pthread_mutex_unlock(&vm->lock);
     return result;
@@ -192,12 +192,13 @@ void vm_serve_requests(struct vm *vm)
             vm->callbacks.progress(vm->context, instructions, vcpu_cycles(&vm->vcpu));
     }
     pthread_mutex_lock(&vm->lock);
-    if (vm->pause_requested && !atomic_load(&vm->stop_requested)) {
-        set_state(vm, VM_PAUSED);
-        while (vm->pause_requested && !atomic_load(&vm->stop_requested))
-            wait_changed(vm, STOP_POLL_NANOSECONDS);
-        set_state(vm, VM_RUNNING);
+    while (vm->pause_requested && !atomic_load(&vm->stop_requested)) {
+        if (vm->state != VM_PAUSED) /* perhaps again: resumed and paused before we woke up */
+            set_state(vm, VM_PAUSED);
+        wait_changed(vm, STOP_POLL_NANOSECONDS);
     }
+    if (vm->state == VM_PAUSED) /* stopped while paused */
+        set_state(vm, VM_RUNNING);
     if (vm->input_count) {
         size_t taken = platform_console_input(vm->platform, vm->input, vm->input_count);
         vm->input_count -= (unsigned)taken;

@@ -196,6 +196,12 @@ static void engine_advance(struct vcpu *vcpu, uint64_t instructions)
     engine->instruction_base -= instructions;
 }
 
+static void engine_retire(struct vcpu *vcpu)
+{
+    struct unicorn_engine *engine = vcpu->engine;
+    engine->env->bnd_regs[0] -= 1;
+}
+
 static void engine_flush_tlb(struct vcpu *vcpu)
 {
     vcpu->cpu.changed |= CPU_CHANGED_TLB;
@@ -221,6 +227,7 @@ const struct engine_operations unicorn_engine = {
     .user_instructions = engine_user_instructions,
     .set_deadline = engine_set_deadline,
     .advance = engine_advance,
+    .retire = engine_retire,
     .flush_tlb = engine_flush_tlb,
     .get_statistics = engine_get_statistics,
 };

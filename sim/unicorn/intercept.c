@@ -472,8 +472,10 @@ EXPORT void helper_syscall_x86_64(struct env *env, int next_eip_addend)
         unicorn_deliver(engine, &cpu->fault);
     }
     if (!unicorn_settle_exit(engine)) {
-        if (engine->vcpu->exit_settled && cpu->state.rip != env->eip)
+        if (engine->vcpu->exit_settled && cpu->state.rip != env->eip) {
             env->bnd_regs[0] -= 1; /* completed, though the guest does not go on at once */
+            env->hflags &= ~HF_INHIBIT_IRQ;
+        }
         /* What the handler did to registers meanwhile must survive the pull of the rest. */
         unicorn_push(engine, STATE_BASIC);
         unicorn_pull(engine, STATE_ALL);
