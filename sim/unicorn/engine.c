@@ -149,6 +149,7 @@ static int engine_run(struct vcpu *vcpu)
         tb_flush_x86_64(engine->cs);
 
     engine->leaving = false;
+    engine->breakpoints.rf_seen = false; /* RF may be set anew by the VM entry */
     engine->statistics.entries++;
     vcpu->engine_message[0] = '\0';
     uc_err error = uc_emu_start(engine->uc, vcpu->cpu.state.rip, 0, 0, 0);
