@@ -16,9 +16,6 @@
 #include "sim/log.h"
 #include "sim/vm_internal.h"
 
-/* EPT violations: NMI unblocking due to IRET. */
-#define QUALIFICATION_NMI_UNBLOCKED (1ull << 12)
-
 #define PENDING_DEBUG_BS (1ull << 14)
 
 /* --- What handlers do
@@ -170,7 +167,7 @@ static enum vcpu_action handle_ept_violation(struct vcpu *vcpu)
     uint64_t qualification = vmcs_get(vmcs, VMCS_EXIT_QUALIFICATION);
     const struct memory_slot *slot = guest_memory_find(&vcpu->vm->memory, gpa);
     bool ram = slot && slot->kind != SLOT_MMIO;
-    if (qualification & QUALIFICATION_NMI_UNBLOCKED) /* the IRET that did it starts over */
+    if ((qualification & EPT_NMI_UNBLOCKED) && !vcpu->in_place) /* the IRET starts over */
         vmcs_store(&vcpu->vmcs, VMCS_GUEST_INTERRUPTIBILITY,
                    vmcs_get(vmcs, VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_BY_NMI);
     if (ram && (slot->kind == SLOT_RAM || !(qualification & 2))) {

@@ -191,6 +191,8 @@ enum vcpu_action vcpu_exit(struct vcpu *vcpu)
             return action; /* what else there is waits for the end of the instruction */
         vcpu->mmio_granted_at = vcpu->engine_operations->instructions(vcpu);
     }
+    if (cpu->exit.reason == EXIT_EPT_VIOLATION && (cpu->exit.qualification & EPT_NMI_UNBLOCKED))
+        cpu->state.interruptibility |= BLOCKING_BY_NMI; /* the IRET starts over */
     vcpu->exit_settled = true;
     return VCPU_LEAVE;
 }

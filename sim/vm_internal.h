@@ -85,6 +85,9 @@ void vm_wait_idle(struct vm *vm, uint64_t nanoseconds);
 /* Fills the VMCS of the VM handler for its guest (sim/vmcs_setup.c). */
 int vmcs_setup(struct vcpu *vcpu, char *message, size_t size);
 
+/* Exit qualification of EPT violations: NMI unblocking due to IRET. */
+#define EPT_NMI_UNBLOCKED (1ull << 12)
+
 /* The handler of the exit in vcpu's VMCS (sim/exits.c). in_place: the processor still holds the
  * guest's state. */
 bool exit_is_handled_in_place(uint32_t reason);

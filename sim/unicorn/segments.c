@@ -26,15 +26,16 @@ static void keep_bases(struct env *env, struct bases bases)
     env->segs[SEG_GS].base = bases.gs;
 }
 
-/* The return address, where IRETQ finds it; 0 if that faults. */
+/* The return address, where IRETQ finds it. If that faults, so does the IRETQ. */
 static uint64_t return_rip(struct unicorn_engine *engine)
 {
     unsigned access = ACCESS_READ | (cpu_cpl(engine->cpu) == 3 ? ACCESS_USER : 0) |
                       (engine->env->eflags & RFLAGS_AC ? ACCESS_AC : 0);
     struct mmu_fault fault;
     uint64_t rip;
-    return mmu_read(&engine->cpu->mmu, engine->env->regs[GPR_RSP], &rip, 8, access, &fault) ? 0
-                                                                                            : rip;
+    if (mmu_read(&engine->cpu->mmu, engine->env->regs[GPR_RSP], &rip, 8, access, &fault))
+        unicorn_memory_fault(engine, &fault);
+    return rip;
 }
 
 EXPORT void helper_iret_protected_x86_64(struct env *env, int shift, int next_eip)
