@@ -242,7 +242,7 @@ size_t vm_console_input(struct vm *vm, const void *data, size_t size)
     vm->input_count += (unsigned)taken;
     pthread_cond_broadcast(&vm->changed);
     pthread_mutex_unlock(&vm->lock);
-    if (taken)
+    if (size) /* also when nothing fits: what is there must move on */
         kick(vm);
     return taken;
 }

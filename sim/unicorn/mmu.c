@@ -126,12 +126,14 @@ static enum vcpu_action ept_exit(struct unicorn_engine *engine, const struct mmu
         position_back(engine, &position);
         return VCPU_ACCESS;
     }
+    bool nmi_unblocked = engine->cpu->vmx.nmi_unblocked_by_iret;
     vmx_exit_ept(engine->cpu, fault);
     enum vcpu_action action = vcpu_exit(vcpu);
     if (action == VCPU_LEAVE) {
         unicorn_pull(engine, STATE_ALL);
         unicorn_leave(engine);
     }
+    engine->cpu->vmx.nmi_unblocked_by_iret = nmi_unblocked; /* the IRET goes on */
     position_back(engine, &position);
     return action;
 }
