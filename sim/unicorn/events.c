@@ -78,8 +78,12 @@ _Noreturn void unicorn_memory_fault(struct unicorn_engine *engine, const struct 
                               .cr2 = fault->linear};
         unicorn_deliver(engine, &event);
     }
+    bool nmi_unblocked = engine->cpu->vmx.nmi_unblocked_by_iret;
     vmx_exit_ept(engine->cpu, fault);
-    if (unicorn_settle_exit(engine))
+    bool settled = unicorn_settle_exit(engine);
+    if (nmi_unblocked) /* the IRET starts over */
+        engine->cpu->state.interruptibility |= BLOCKING_BY_NMI;
+    if (settled)
         unicorn_resume(engine);
     unicorn_leave(engine);
 }
