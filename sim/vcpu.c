@@ -287,8 +287,7 @@ static void complete_exit(struct vcpu *vcpu)
     uint64_t pending_debug = vcpu->cpu.state.pending_debug;
     bool saved = vmexit_save_guest_state(&vcpu->cpu) && vmexit_load_host_state(&vcpu->cpu);
     if (!saved)
-        vm_set_stop(vcpu->vm, VM_STOP_ENTRY_FAILURE, 0, "VMX abort %u",
-                    vcpu->vmcs.abort_indicator);
+        vm_set_stop(vcpu->vm, VM_STOP_ENTRY_FAILURE, 0, "VMX abort %u", vcpu->vmcs.abort_indicator);
     vcpu->exits_full++;
     if (vcpu->exit_settled) {
         /* It was settled before: what the handler left pending is the guest's by now. */

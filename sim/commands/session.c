@@ -22,8 +22,9 @@
 #include "sim/log.h"
 #include "sim/terminal.h"
 
-#define TICK_MILLISECONDS     20
-#define PROGRESS_MILLISECONDS 500
+#define START_POLL_MICROSECONDS 200
+#define TICK_MILLISECONDS       20
+#define PROGRESS_MILLISECONDS   500
 
 struct session {
     struct vm *vm;
@@ -326,6 +327,9 @@ int session_run(struct session *session, struct vm *vm, struct session_result *r
     error = pthread_create(&session->thread, NULL, run_vm, session);
     if (error)
         return -error;
+    /* A VM that does not run yet could not be paused. */
+    while (vm_get_state(vm) == VM_CREATED)
+        usleep(START_POLL_MICROSECONDS);
     open_input(session);
     serve(session);
     pthread_join(session->thread, NULL);
