@@ -23,7 +23,8 @@ struct machine {
     size_t console_size;
     /* Called where the VM's progress callback is: the processor stands at a boundary. */
     void (*at_boundary)(struct machine *machine, uint64_t instructions);
-    void *context; /* of at_boundary */
+    /* Called with each output, in the middle of an exit. */
+    void (*at_output)(struct machine *machine);
 };
 
 /* A setting by its name, as an option has it. */
@@ -44,6 +45,8 @@ static inline void machine_console_write(void *context, const void *data, size_t
     cr_assert_lt(machine->console_size + size, MACHINE_CONSOLE_SIZE, "the console is flooded");
     memcpy(machine->console + machine->console_size, data, size);
     machine->console_size += size;
+    if (machine->at_output)
+        machine->at_output(machine);
 }
 
 static inline void machine_progress(void *context, uint64_t instructions, uint64_t cycles)

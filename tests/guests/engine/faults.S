@@ -132,7 +132,7 @@
 2:      end_case
         event 13, 1b, error=0, next=2b, rf=1
 
-/* ---- branches to what is not canonical fault themselves (SDM "JMP", "CALL", "RET", "IRET") ---- */
+/* ---- branches to what is not canonical fault themselves (SDM "JMP", "CALL", "RET", "IRET") */
 
         case "JMP to a non-canonical address"
         movabsq $0x8000000000000000, %rcx

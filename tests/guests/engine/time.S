@@ -235,7 +235,7 @@ sweep_handler:
         popq %rax
         iretq
 
-/* EDX: a one-byte instruction in a shadow. EAX: 0 if interrupted at it, else how many at the next. */
+/* EDX: one-byte code in a shadow. EAX: 0 if interrupted there, else how many at the next. */
 sweep_judge_shadow:
         xorl %eax, %eax
         xorl %ecx, %ecx
