@@ -8,6 +8,7 @@
  */
 #include <stdio.h>
 
+#include "cpu/breakpoints.h"
 #include "cpu/cpuid.h"
 #include "cpu/modes.h"
 #include "cpu/msr.h"
@@ -16,7 +17,8 @@
 #include "sim/log.h"
 #include "sim/vm_internal.h"
 
-#define PENDING_DEBUG_BS (1ull << 14)
+#define PENDING_DEBUG_BREAKPOINT (1ull << 12)
+#define PENDING_DEBUG_BS         (1ull << 14)
 
 /* --- What handlers do
  * -------------------------------------------------------------------------------- */
@@ -135,6 +137,17 @@ static struct io_access described_access(const struct vcpu *vcpu)
     };
 }
 
+/* Breakpoints on ports are met by what the handler performs. */
+static void pend_io_breakpoints(struct vcpu *vcpu, const struct io_access *access)
+{
+    struct vmcs *vmcs = &vcpu->vmcs;
+    unsigned met =
+        breakpoints_met(&vcpu->cpu.state, BREAKPOINT_IO, access->port, access->size);
+    if (met)
+        vmcs_set(vmcs, VMCS_GUEST_PENDING_DEBUG, vmcs_get(vmcs, VMCS_GUEST_PENDING_DEBUG) | met |
+                                                     PENDING_DEBUG_BREAKPOINT);
+}
+
 static enum vcpu_action handle_io(struct vcpu *vcpu)
 {
     struct io_access access = described_access(vcpu);
@@ -154,6 +167,7 @@ static enum vcpu_action handle_io(struct vcpu *vcpu)
     }
     if (access.in)
         vcpu->record.value = vcpu->cpu.state.gpr[GPR_RAX];
+    pend_io_breakpoints(vcpu, &access);
     if (!again)
         return done(vcpu);
     pend_single_step(&vcpu->vmcs); /* a repetition is a step */

@@ -1,3 +1,4 @@
+#include "cpu/breakpoints.h"
 #include "sim/io_emulation.h"
 
 #include <string.h>
@@ -104,7 +105,10 @@ static enum mmu_status emulate_string(struct cpu *cpu, struct bus *bus,
     uint64_t offset0 = cpu->state.gpr[pointer] & mask;
     uint64_t base = access->linear - offset0;
 
-    unsigned most = cpu->state.rflags & RFLAGS_TF ? 1 : REPETITIONS_MAX; /* it steps each */
+    /* Each is a single step, and a breakpoint on the port is told after each. */
+    bool traps = (cpu->state.rflags & RFLAGS_TF) ||
+                 breakpoints_met(&cpu->state, BREAKPOINT_IO, access->port, access->size);
+    unsigned most = traps ? 1 : REPETITIONS_MAX;
     for (unsigned done = 0; count && done < most; done++) {
         uint64_t linear = base + (cpu->state.gpr[pointer] & mask);
         if (!cpu_64bit(cpu))

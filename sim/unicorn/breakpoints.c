@@ -28,6 +28,8 @@
 
 enum { LIB_WATCH_READ = 1, LIB_WATCH_WRITE = 2 };
 
+#define ACCESS_SIZE_MAX 8 /* of one access in translated code */
+
 /* --- The registers change ------------------------------------------------------------------ */
 
 static bool watches_data(const struct cpu_state *state)
@@ -116,28 +118,26 @@ static void note_hits(struct unicorn_engine *engine, unsigned hits, uint64_t cou
 }
 
 /*
- * The size of an access that the library announces as [address, address + length). It does so
- * wrongly for misaligned stores within a page: length is then size - (address + size) % 4096, and a
- * second call about the start of the page follows. Returns 0 for such a second call.
+ * Before a misaligned store, which is made byte by byte, the library announces [address, address +
+ * length) and the rest on the next page; within one page these lengths are nonsense, but calls for
+ * each byte follow. A store of some bytes cannot be started over: whether one of the bytes meets a
+ * breakpoint must be found out now, with the greatest size that there is.
  */
-static uint64_t announced_size(uint64_t address, uint64_t length)
+static bool is_exact(uint64_t address, uint64_t length)
 {
-    for (uint64_t size = 2; size <= 8; size *= 2)
-        if (length == size - ((address + size) & 4095))
-            return size;
-    bool plain = length <= 16 && !(length & (length - 1)) && !(address & (length - 1));
-    return plain ? length : 0;
+    return length <= ACCESS_SIZE_MAX && !(length & (length - 1)) && !(address & (length - 1));
 }
 
 EXPORT void cpu_check_watchpoint_x86_64(void *cs, uint64_t address, uint64_t length,
                                         uint32_t attributes, int flags, uintptr_t return_address)
 {
     struct unicorn_engine *engine = unicorn_current;
-    uint64_t size = announced_size(address, length);
-    if (!engine || !size)
+    if (!engine)
         return;
     enum breakpoint_use use = flags & LIB_WATCH_WRITE ? BREAKPOINT_WRITE : BREAKPOINT_READ;
-    unsigned hits = breakpoints_met(&engine->cpu->state, use, address, size);
+    bool exact = is_exact(address, length);
+    unsigned hits =
+        breakpoints_met(&engine->cpu->state, use, address, exact ? length : ACCESS_SIZE_MAX);
     if (!hits)
         return;
 
@@ -150,11 +150,13 @@ EXPORT void cpu_check_watchpoint_x86_64(void *cs, uint64_t address, uint64_t len
         CS_FIELD(cs, CS_CFLAGS_NEXT_TB, uint32_t) = 1;
         unicorn_resume(engine);
     }
-    note_hits(engine, hits, unicorn_instructions(engine), env->eip);
+    if (exact)
+        note_hits(engine, hits, unicorn_instructions(engine), env->eip);
     env->bnd_regs[0] = budget;
     env->eip = eip;
     env->cc_op = cc_op;
-    unicorn_set_budget(engine, unicorn_instructions(engine)); /* back to the main loop after it */
+    if (exact) /* back to the main loop after it */
+        unicorn_set_budget(engine, unicorn_instructions(engine));
 }
 
 void unicorn_io_breakpoints(struct unicorn_engine *engine, uint16_t port, unsigned size)
@@ -162,8 +164,7 @@ void unicorn_io_breakpoints(struct unicorn_engine *engine, uint16_t port, unsign
     unsigned hits = breakpoints_met(&engine->cpu->state, BREAKPOINT_IO, port, size);
     if (!hits)
         return;
-    /* In the funnel, where the instruction is counted already. */
-    note_hits(engine, hits, unicorn_instructions(engine) - 1, engine->env->eip);
+    engine->cpu->state.pending_debug |= hits | PENDING_BREAKPOINT;
     unicorn_set_budget(engine, unicorn_instructions(engine));
 }
 
@@ -208,7 +209,32 @@ void unicorn_keep_debug_hits(struct unicorn_engine *engine)
     engine->breakpoints.hits = 0;
 }
 
-/* RF holds for one instruction: until the count has moved on. */
+static uint64_t linear_rip(const struct unicorn_engine *engine)
+{
+    const struct env *env = engine->env;
+    return env->hflags & HF_CS64 ? env->eip : (uint32_t)(env->eip + env->segs[SEG_CS].base);
+}
+
+/* Is a repeated string instruction at RIP? Its repetitions count like instructions. */
+static bool is_repeated_string(struct unicorn_engine *engine)
+{
+    unsigned access = ACCESS_FETCH | ((engine->env->hflags & 3) == 3 ? ACCESS_USER : 0);
+    struct mmu_fault fault;
+    bool repeated = false;
+    for (unsigned i = 0; i < INSN_LENGTH_MAX; i++) {
+        uint8_t byte;
+        if (mmu_read(&engine->cpu->mmu, linear_rip(engine) + i, &byte, 1, access, &fault))
+            return false;
+        repeated |= (byte & 0xfe) == 0xf2;
+        bool string = (byte & 0xfc) == 0x6c || (byte & 0xfc) == 0xa4 || (byte & 0xfe) == 0xaa ||
+                      (byte & 0xfc) == 0xac;
+        if (string)
+            return repeated;
+    }
+    return false;
+}
+
+/* RF holds for one instruction: until the count has moved on, and with REP until RIP has. */
 static void expire_rf(struct unicorn_engine *engine, uint64_t now)
 {
     struct env *env = engine->env;
@@ -216,12 +242,14 @@ static void expire_rf(struct unicorn_engine *engine, uint64_t now)
     if (!(env->eflags & RFLAGS_RF)) {
         breakpoints->rf_seen = false;
     } else if (!(env->hflags & HF_BREAKPOINTS) ||
-               (breakpoints->rf_seen && breakpoints->rf_count != now)) {
+               (breakpoints->rf_seen && breakpoints->rf_count != now &&
+                !(breakpoints->rf_rip == env->eip && is_repeated_string(engine)))) {
         env->eflags &= ~RFLAGS_RF;
         breakpoints->rf_seen = false;
     } else {
         breakpoints->rf_seen = true;
         breakpoints->rf_count = now;
+        breakpoints->rf_rip = env->eip;
     }
 }
 
@@ -252,10 +280,7 @@ void unicorn_code_breakpoints(struct unicorn_engine *engine)
     struct env *env = engine->env;
     if (!(env->hflags & HF_BREAKPOINTS))
         return;
-    uint64_t linear = env->eip;
-    if (!(env->hflags & HF_CS64))
-        linear = (uint32_t)(linear + env->segs[SEG_CS].base);
-    unsigned met = breakpoints_met(&engine->cpu->state, BREAKPOINT_FETCH, linear, 1);
+    unsigned met = breakpoints_met(&engine->cpu->state, BREAKPOINT_FETCH, linear_rip(engine), 1);
     if ((env->eflags & RFLAGS_RF) || (met && blocked_by_mov_ss(engine))) {
         /* A budget of one makes a block of one instruction, which has no breakpoint. */
         unicorn_set_budget(engine, unicorn_instructions(engine) + 1);

@@ -46,9 +46,9 @@ struct breakpoints {
      */
     unsigned hits;
     uint64_t hit_count, hit_rip;
-    /* RFLAGS.RF was set when so many instructions had retired. */
+    /* RFLAGS.RF was set when so many instructions had retired and RIP was this. */
     bool rf_seen;
-    uint64_t rf_count;
+    uint64_t rf_count, rf_rip;
 };
 
 /* alignment.c: the last access of 8 bytes in the instruction that is being translated */
@@ -148,7 +148,7 @@ void unicorn_breakpoints_changed(struct unicorn_engine *engine);
 uint32_t unicorn_breakpoint_hflags(const struct cpu_state *state);
 /* True if an enabled breakpoint is at the instruction that is to be translated next. */
 bool unicorn_is_code_breakpoint(const struct unicorn_engine *engine, const struct translator *db);
-/* Breakpoints on I/O that an IN, OUT, INS or OUTS in the funnel meets. */
+/* An IN, OUT, INS or OUTS in the funnel has accessed a port, with no VM exit. */
 void unicorn_io_breakpoints(struct unicorn_engine *engine, uint16_t port, unsigned size);
 /* A debug exception that is to be delivered takes along what is pending. */
 void unicorn_take_debug_hits(struct unicorn_engine *engine, struct event *event);

@@ -255,7 +255,6 @@ static enum outcome port_io(struct unicorn_engine *engine, const struct insn *in
 {
     struct cpu *cpu = engine->cpu;
     struct io_access access = io_access_of(insn, &cpu->state);
-    unicorn_io_breakpoints(engine, access.port, access.size);
     enum outcome outcome = insn_io(cpu, &access);
     if (outcome != OUTCOME_DONE)
         return outcome;
@@ -263,6 +262,7 @@ static enum outcome port_io(struct unicorn_engine *engine, const struct insn *in
     bool again;
     if (io_emulate(cpu, vm_bus(engine->vcpu->vm), &access, &again, &fault))
         return cpu_memory_outcome(cpu, &fault);
+    unicorn_io_breakpoints(engine, access.port, access.size);
     if (again)
         cpu->state.rip -= insn->length; /* completion moves it forward again */
     return OUTCOME_DONE;
