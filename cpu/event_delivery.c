@@ -198,7 +198,10 @@ static void begin(struct cpu *cpu, const struct event *event, bool injected)
     }
     if (event->type == EVENT_NMI)
         state->interruptibility |= BLOCKING_BY_NMI;
-    state->interruptibility &= ~(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS);
+    /* What MOV SS holds back survives a VM exit that interrupts INT n (SDM "Delivery of Pending Debug
+     * Exceptions after VM Entry"): there the blocking ends with the delivery. */
+    if (!is_software(event))
+        state->interruptibility &= ~(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS);
     state->activity = ACTIVITY_ACTIVE;
 }
 
@@ -267,6 +270,7 @@ enum delivery_result cpu_deliver(struct cpu *cpu, const struct event *event, boo
         injected = false;
         switch (attempt_delivery(&delivery, &cpu->delivering)) {
         case ATTEMPT_DELIVERED:
+            cpu->state.interruptibility &= ~(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS);
             cpu->delivery_in_progress = false;
             return DELIVERED;
         case ATTEMPT_EXIT:

@@ -9,6 +9,7 @@
 static const char *const guests[] = {
     "engine-faults.multiboot",
     "engine-steps.multiboot",
+    "engine-debug.multiboot",
     "engine-interrupts.multiboot",
     "engine-code.multiboot",
 };

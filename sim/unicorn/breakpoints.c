@@ -262,6 +262,23 @@ static void expire_rf(struct unicorn_engine *engine, uint64_t now)
     }
 }
 
+void unicorn_rf_loaded(struct unicorn_engine *engine)
+{
+    struct env *env = engine->env;
+    engine->breakpoints.rf_seen = false;
+    if (!(env->hflags & HF_BREAKPOINTS))
+        env->eflags &= ~RFLAGS_RF; /* there is nothing that it could hold back */
+    else if (env->eflags & RFLAGS_RF)
+        unicorn_set_budget(engine, unicorn_instructions(engine)); /* it covers one instruction */
+}
+
+/* At the end of a block: too late for what IRET has loaded in it, too early for REP. */
+EXPORT void helper_reset_rf_x86_64(struct env *env)
+{
+    if (!unicorn_current)
+        ORIGINAL(helper_reset_rf_x86_64)(env);
+}
+
 void unicorn_debug_traps(struct unicorn_engine *engine)
 {
     uint64_t now = unicorn_instructions(engine);

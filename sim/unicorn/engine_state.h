@@ -155,6 +155,8 @@ void unicorn_io_breakpoints(struct unicorn_engine *engine, uint16_t port, unsign
 void unicorn_take_debug_hits(struct unicorn_engine *engine, struct event *event);
 /* The engine is left: what is pending goes into cpu.state. */
 void unicorn_keep_debug_hits(struct unicorn_engine *engine);
+/* IRET has loaded RFLAGS. */
+void unicorn_rf_loaded(struct unicorn_engine *engine);
 /* Between instructions, before other events; may deliver a debug exception and not return. */
 void unicorn_debug_traps(struct unicorn_engine *engine);
 /* The same after all other events, just before the next instruction. */

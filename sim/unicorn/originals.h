@@ -37,6 +37,8 @@ struct tcg_operation *tcg_emit_op_x86_64(void *tcg, int opcode);
 void tcg_gen_lookup_and_goto_ptr_x86_64(void *tcg);
 
 /* Replaced. */
+void helper_iret_real_x86_64(struct env *env, int shift);
+void helper_reset_rf_x86_64(struct env *env);
 void helper_iret_protected_x86_64(struct env *env, int shift, int next_eip);
 uint64_t helper_le_ldq_mmu_x86_64(struct env *env, uint64_t address, uint32_t oi,
                                   uintptr_t return_address);
@@ -67,7 +69,6 @@ void helper_single_step_x86_64(struct env *env);
 void helper_rechecking_single_step_x86_64(struct env *env);
 void helper_reset_rf_x86_64(struct env *env);
 void helper_sti_x86_64(struct env *env);
-void helper_iret_real_x86_64(struct env *env, int shift);
 void helper_rdmsr_x86_64(struct env *env);
 void helper_wrmsr_x86_64(struct env *env);
 void helper_pause_x86_64(struct env *env, int next_eip_addend);

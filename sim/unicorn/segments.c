@@ -46,8 +46,13 @@ EXPORT void helper_iret_protected_x86_64(struct env *env, int shift, int next_ei
         raise_exception_err_x86_64(env, VECTOR_GP, 0);
     ORIGINAL(helper_iret_protected_x86_64)(env, shift, next_eip);
     keep_bases(env, bases);
-    if ((env->eflags & RFLAGS_RF) && (env->hflags & HF_BREAKPOINTS))
-        unicorn_set_budget(engine, unicorn_instructions(engine)); /* it covers one instruction */
+    unicorn_rf_loaded(engine);
+}
+
+EXPORT void helper_iret_real_x86_64(struct env *env, int shift)
+{
+    ORIGINAL(helper_iret_real_x86_64)(env, shift);
+    unicorn_rf_loaded(unicorn_current);
 }
 
 EXPORT void helper_lret_protected_x86_64(struct env *env, int shift, int addend)
