@@ -234,15 +234,6 @@ static bool is_repeated_string(struct unicorn_engine *engine)
     return false;
 }
 
-/* Behind the instruction that RF covered. */
-EXPORT void helper_reset_rf_x86_64(struct env *env)
-{
-    struct unicorn_engine *engine = unicorn_current;
-    if (!engine->breakpoints.rf_loaded)
-        env->eflags &= ~RFLAGS_RF;
-    engine->breakpoints.rf_loaded = false;
-}
-
 /* RF holds for one instruction: until the count has moved on, and with REP until RIP has. */
 static void expire_rf(struct unicorn_engine *engine, uint64_t now)
 {

@@ -47,7 +47,6 @@ struct breakpoints {
     unsigned hits;
     uint64_t hit_count, hit_rip;
     /* RFLAGS.RF was set when so many instructions had retired and RIP was this. */
-    bool rf_loaded; /* by an IRET that RF covered itself: the end of its block must not clear it */
     bool rf_seen;
     uint64_t rf_count, rf_rip;
 };

@@ -277,7 +277,6 @@ static enum outcome iret(struct unicorn_engine *engine, const struct insn *insn)
         return cpu_fault_gp(cpu);
     cpu->vmx.nmi_unblocked_by_iret = cpu->state.interruptibility & BLOCKING_BY_NMI;
     cpu->state.interruptibility &= ~BLOCKING_BY_NMI;
-    bool had_rf = engine->env->eflags & RFLAGS_RF;
     engine->env->bnd_regs[0] += 1; /* a fault does not come back here */
     if (!cpu_protected(cpu) || cpu_virtual_8086(cpu))
         helper_iret_real_x86_64(engine->env, shift);
@@ -285,8 +284,6 @@ static enum outcome iret(struct unicorn_engine *engine, const struct insn *insn)
         helper_iret_protected_x86_64(engine->env, shift, (int)(engine->env->eip + insn->length));
     engine->env->bnd_regs[0] -= 1;
     cpu->vmx.nmi_unblocked_by_iret = false;
-    engine->breakpoints.rf_seen = false; /* RF, if set, is of the next instruction */
-    engine->breakpoints.rf_loaded = had_rf && (engine->env->eflags & RFLAGS_RF);
     engine->env->cc_op = CC_OP_EFLAGS;
     unicorn_account_ring(engine);
     unicorn_look_for_window(engine);

@@ -67,7 +67,6 @@ void helper_raise_exception_x86_64(struct env *env, int vector);
 void helper_syscall_x86_64(struct env *env, int next_eip_addend);
 void helper_single_step_x86_64(struct env *env);
 void helper_rechecking_single_step_x86_64(struct env *env);
-void helper_reset_rf_x86_64(struct env *env);
 void helper_sti_x86_64(struct env *env);
 void helper_rdmsr_x86_64(struct env *env);
 void helper_wrmsr_x86_64(struct env *env);
