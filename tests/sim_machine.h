@@ -15,6 +15,18 @@
 #include "sim/vm.h"
 #include "sim/vm_internal.h"
 
+/* AddressSanitizer looks for our leaks: the libraries keep a little for each engine and suite. */
+const char *__lsan_default_suppressions(void);
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void)
+{
+    return "leak:libunicorn\nleak:libcriterion\n";
+}
+const char *__lsan_default_options(void);
+__attribute__((visibility("default"))) const char *__lsan_default_options(void)
+{
+    return "print_suppressions=0";
+}
+
 #define MACHINE_CONSOLE_SIZE (1u << 20)
 
 struct machine {
