@@ -48,17 +48,7 @@ int vm_map_page(struct vm *vm, uint64_t gpa)
 
 int vm_map_all(struct vm *vm)
 {
-    for (unsigned i = 0; i < vm->memory.count; i++) {
-        const struct memory_slot *slot = &vm->memory.slots[i];
-        if (slot->kind == SLOT_MMIO)
-            continue;
-        int error =
-            ept_map_range(&vm->ept, slot->gpa, slot->hpa, slot->size,
-                          page_shift_of(vm->config.ept_page_size), slot_rights(slot), EPT_TYPE_WB);
-        if (error)
-            return error;
-    }
-    return 0;
+    return guest_memory_map_ept(&vm->memory, &vm->ept, page_shift_of(vm->config.ept_page_size));
 }
 
 void vm_withdraw_ept(struct vm *vm, uint64_t instructions)

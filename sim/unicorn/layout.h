@@ -44,7 +44,6 @@ struct env {
 /* Offsets in CPUState. */
 #define CS_CFLAGS_NEXT_TB    0x18
 #define CS_INTERRUPT_REQUEST 0x1c
-#define CS_HALTED            0x8198
 #define CS_EXCEPTION_INDEX   0x81a0
 
 /* icount_decr, a u32 in the CPU object just before env: generated code leaves when negative. */
