@@ -28,27 +28,28 @@ static double run(struct trace_writer *writer)
     double start = seconds();
 
     for (unsigned i = 0; i < RECORDS; i++) {
-        struct trace_exit exit;
+        struct trace_event exit;
 
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         instructions += state % 3000;
         now += state % 7000;
-        exit = (struct trace_exit){
+        exit = (struct trace_event){
+            .type = TRACE_EXIT,
             .instructions = instructions,
             .time = now,
             .rip = 0xffffffff81000000u + (state >> 20) % 64 * 32,
-            .qualification = reasons[state % 8] == 30 ? 0x3f80000 : 0,
-            .reason = reasons[state % 8],
-            .value = state >> 56,
-            .cycles = 1200,
+            .exit.qualification = reasons[state % 8] == 30 ? 0x3f80000 : 0,
+            .exit.reason = reasons[state % 8],
+            .exit.value = state >> 56,
+            .exit.cycles = 1200,
         };
         sink = sink + exit.time;
         for (unsigned wait = 0; wait < WORK; wait++)
             sink = sink + wait;
         if (writer)
-            trace_write_exit(writer, &exit);
+            trace_writer_sink(writer)->event(trace_writer_sink(writer), &exit);
     }
     return seconds() - start;
 }
@@ -61,7 +62,7 @@ int main(int argc, char **argv)
     uint64_t bytes;
 
     without = run(NULL);
-    if (trace_writer_open(&writer, path, "{}")) {
+    if (trace_writer_open(&writer, path, "{}", TRACE_LEVEL_EXITS)) {
         perror(path);
         return 1;
     }

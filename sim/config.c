@@ -33,6 +33,7 @@ int vm_config_init(struct vm_config *config)
         .exit_cycles = -1,
         .log_size = 64ull << 20,
         .log_keep = 4,
+        .trace_level = TRACE_LEVEL_EXITS,
     };
     if (config->name && config->cpu && config->log_level)
         return 0;

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "traces/event.h"
+
 enum vm_backend { BACKEND_UNICORN, BACKEND_KVM };
 enum vm_timing { TIMING_FAST, TIMING_DETAILED };
 enum vm_clock { VM_CLOCK_SIMULATED, VM_CLOCK_HOST };
@@ -55,6 +57,7 @@ struct vm_config {
 
     /* What is told about it. */
     char *trace;     /* path of the trace file */
+    enum trace_level trace_level;
     char *log_level; /* as for log_set_levels; never NULL */
     char *log_file;
     uint64_t log_size; /* rotate before the file exceeds it; 0: never */

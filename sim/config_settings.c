@@ -82,8 +82,11 @@ const struct config_setting config_settings[] = {
     {"exit-cycles", 0, "N", "Cycles of a VM exit with its VM entry (default: the CPU profile's)",
      CONFIG_VMX, CONFIG_NUMBER, FIELD(exit_cycles), 0, 1000000000},
 
-    {"trace", 't', "FILE", "Write a trace: one record for each VM exit",
+    {"trace", 't', "FILE", "Write a trace of the run",
      CONFIG_OUTPUT, CONFIG_TEXT, FIELD(trace)},
+    {"trace-level", 0, "LEVEL", "inputs, exits, translations, blocks or memory: how much the "
+     "trace holds (default exits)", CONFIG_OUTPUT, CONFIG_CHOICE, FIELD(trace_level),
+     .choices = "inputs|exits|translations|blocks|memory"},
     {"log-level", 'l', "LEVELS", "debug, info, warning, error or off; for single parts as in "
      "\"warning,vmx=debug\" (default warning)",
      CONFIG_OUTPUT, CONFIG_TEXT, FIELD(log_level), .parse = check_log_level},

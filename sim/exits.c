@@ -87,7 +87,7 @@ static enum vcpu_action unhandled(struct vcpu *vcpu)
 
 static enum vcpu_action handle_cpuid(struct vcpu *vcpu)
 {
-    vcpu->record.value = (uint32_t)vcpu->cpu.state.gpr[GPR_RAX];
+    vcpu->record.exit.value = (uint32_t)vcpu->cpu.state.gpr[GPR_RAX];
     cpuid_execute(&vcpu->cpu);
     return done(vcpu);
 }
@@ -101,7 +101,7 @@ static enum vcpu_action handle_rdmsr(struct vcpu *vcpu)
     }
     gpr[GPR_RAX] = (uint32_t)value;
     gpr[GPR_RDX] = value >> 32;
-    vcpu->record.value = value;
+    vcpu->record.exit.value = value;
     return done(vcpu);
 }
 
@@ -109,7 +109,7 @@ static enum vcpu_action handle_wrmsr(struct vcpu *vcpu)
 {
     const uint64_t *gpr = vcpu->cpu.state.gpr;
     uint64_t value = (uint32_t)gpr[GPR_RAX] | gpr[GPR_RDX] << 32;
-    vcpu->record.value = value;
+    vcpu->record.exit.value = value;
     if (!cpu_msr_write(&vcpu->cpu, (uint32_t)gpr[GPR_RCX], value)) {
         LOG_DEBUG(LOG_CPU, "WRMSR 0x%x = 0x%llx: #GP", (unsigned)gpr[GPR_RCX],
                   (unsigned long long)value);
@@ -153,7 +153,7 @@ static enum vcpu_action handle_io(struct vcpu *vcpu)
     struct io_access access = described_access(vcpu);
     struct mmu_fault fault;
     bool again;
-    vcpu->record.value = vcpu->cpu.state.gpr[GPR_RAX];
+    vcpu->record.exit.value = vcpu->cpu.state.gpr[GPR_RAX];
     enum mmu_status status = io_emulate(&vcpu->cpu, vm_bus(vcpu->vm), &access, &again, &fault);
     if (status == MMU_PAGE_FAULT) {
         vcpu->cpu.state.cr2 = fault.linear;
@@ -166,7 +166,7 @@ static enum vcpu_action handle_io(struct vcpu *vcpu)
         return VCPU_RESUME; /* once more, with the operand mapped */
     }
     if (access.in)
-        vcpu->record.value = vcpu->cpu.state.gpr[GPR_RAX];
+        vcpu->record.exit.value = vcpu->cpu.state.gpr[GPR_RAX];
     pend_io_breakpoints(vcpu, &access);
     if (!again)
         return done(vcpu);
@@ -223,7 +223,7 @@ static enum vcpu_action handle_vmcall(struct vcpu *vcpu)
         .console_write = write_console,
         .context = vm,
     };
-    vcpu->record.value = state->gpr[GPR_RAX];
+    vcpu->record.exit.value = state->gpr[GPR_RAX];
     hypercall_perform(&context);
     return done(vcpu);
 }

@@ -109,27 +109,31 @@ static void count_exit(struct vcpu *vcpu, uint32_t cycles)
 {
     const struct cpu *cpu = &vcpu->cpu;
     exit_statistics_add(&vcpu->exits, cpu->exit.reason, cycles);
-    if (!vcpu->vm->trace)
+    if (!trace_wants(vcpu->vm->sink, TRACE_EXIT))
         return;
-    struct trace_exit *record = &vcpu->record;
-    *record = (struct trace_exit){
+    struct trace_event *record = &vcpu->record;
+    *record = (struct trace_event){
+        .type = TRACE_EXIT,
+        .cpu = (uint16_t)vcpu->index,
         .instructions = vcpu->engine_operations->instructions(vcpu),
         .rip = cpu->state.rip,
-        .qualification = cpu->exit.qualification,
-        .guest_linear_address = cpu->exit.guest_linear_address,
-        .guest_physical_address = cpu->exit.guest_physical_address,
-        .reason = cpu->exit.reason,
-        .interruption_info = cpu->exit.interruption_info,
-        .cycles = cycles,
-        .cpu = (uint16_t)vcpu->index,
+        .exit =
+            {
+                .qualification = cpu->exit.qualification,
+                .guest_linear_address = cpu->exit.guest_linear_address,
+                .guest_physical_address = cpu->exit.guest_physical_address,
+                .reason = cpu->exit.reason,
+                .interruption_info = cpu->exit.interruption_info,
+                .cycles = cycles,
+            },
     };
     record->time = record->instructions + vcpu->extra_cycles;
 }
 
 static void write_record(struct vcpu *vcpu)
 {
-    if (vcpu->vm->trace)
-        trace_write_exit(vcpu->vm->trace, &vcpu->record);
+    if (trace_wants(vcpu->vm->sink, TRACE_EXIT))
+        vcpu->vm->sink->event(vcpu->vm->sink, &vcpu->record);
 }
 
 /* What handlers may look at without a save of the whole guest state. */

@@ -19,7 +19,7 @@
 #include "sim/engine.h"
 #include "sim/exit_statistics.h"
 #include "sim/vm.h"
-#include "traces/writer.h"
+#include "traces/sink.h"
 
 struct vm;
 
@@ -48,7 +48,7 @@ struct vcpu {
 
     uint64_t entered_at;      /* instruction count at the last VM entry */
     uint32_t exit_cycles;     /* charged for every exit with its entry */
-    struct trace_exit record; /* the exit being handled; the handler sets its value */
+    struct trace_event record; /* the exit being handled; the handler sets operand and value */
 
     struct exit_statistics exits;
     uint64_t exits_in_place, exits_full;

@@ -230,9 +230,13 @@ static int open_trace(struct vm *vm, char *message, size_t size)
         return 0;
     char *description = vm_config_describe(&vm->config);
     int error =
-        description ? trace_writer_open(&vm->trace, vm->config.trace, description) : -ENOMEM;
+        description ? trace_writer_open(&vm->trace, vm->config.trace, description,
+                                        (enum trace_level)vm->config.trace_level)
+                    : -ENOMEM;
     free(description);
-    if (error)
+    if (!error)
+        vm->sink = trace_writer_sink(vm->trace);
+    else
         snprintf(message, size, "trace %s cannot be written: %s; name a writable place",
                  vm->config.trace, strerror(-error));
     return error;

@@ -28,7 +28,8 @@ struct vm {
     struct platform *platform;
     struct vcpu vcpu;
     struct share_table shares; /* by hypercall */
-    struct trace_writer *trace;
+    struct trace_writer *trace; /* the file that the configuration names; NULL: none */
+    struct trace_sink *sink;    /* where events go; NULL: nowhere */
     uint64_t random_state; /* RDRAND, seeds of the loader */
 
     /* --ept-withdraw */

@@ -393,7 +393,7 @@ Test(sim_bad_guests, unwritable_traces)
 {
     struct rlimit limit = {20000, 20000};
     struct trace_reader *reader;
-    struct trace_exit exit;
+    struct trace_event exit;
     int status, more;
     pid_t pid;
 
@@ -410,7 +410,7 @@ Test(sim_bad_guests, unwritable_traces)
     }
     cr_assert_eq(waitpid(pid, &status, 0), pid);
     cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the status is not 126");
-    cr_assert_eq(trace_reader_open(&reader, "trace.vtx"), 0);
+    cr_assert_eq(trace_reader_open(&reader, "trace.vtx", NULL, 0), 0);
     while ((more = trace_reader_next(reader, &exit)) == 1)
         continue;
     cr_assert(more == -ENODATA || more == -EBADMSG, "%d", more);

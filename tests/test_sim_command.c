@@ -229,7 +229,7 @@ static json_t *totals(json_t *document, const char *name)
 Test(sim_command, json)
 {
     struct trace_reader *reader;
-    struct trace_exit exit;
+    struct trace_event exit;
     json_int_t exits = 0;
     json_t *document, *options;
     int status = run(ARGUMENTS("run", "--json", "--trace", "a.vtx", "@demo.img")), more;
@@ -240,7 +240,7 @@ Test(sim_command, json)
     cr_assert_eq(
         json_integer_value(json_object_get(json_object_get(document, "stop"), "exit_status")),
         status);
-    cr_assert_eq(trace_reader_open(&reader, "a.vtx"), 0);
+    cr_assert_eq(trace_reader_open(&reader, "a.vtx", NULL, 0), 0);
     while ((more = trace_reader_next(reader, &exit)) == 1)
         exits++;
     cr_assert_eq(more, 0, "the trace is not whole");
@@ -325,7 +325,7 @@ Test(sim_command, signals)
 
     for (unsigned i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
         struct trace_reader *reader;
-        struct trace_exit exit;
+        struct trace_event exit;
         int status, more;
         pid_t pid;
 
@@ -342,7 +342,7 @@ Test(sim_command, signals)
         cr_assert_eq(status, 128 + numbers[i], "status %d: %s", status, errors);
         cr_assert(strstr(errors, "paused") && strstr(errors, "resumed"));
         cr_assert(strstr(errors, "\ninstructions "), "the table is printed");
-        cr_assert_eq(trace_reader_open(&reader, "a.vtx"), 0);
+        cr_assert_eq(trace_reader_open(&reader, "a.vtx", NULL, 0), 0);
         while ((more = trace_reader_next(reader, &exit)) == 1)
             continue;
         cr_assert_eq(more, 0, "the trace is not whole");

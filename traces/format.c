@@ -1,21 +1,10 @@
 /*
- * Coding of records. Most exits repeat what the last exit for the same reason said, so a record is
- * a byte that tells which fields differ from that one, and the differences.
+ * Coding of events. Most repeat what the last one of their kind said, so an event is its type and
+ * kind, bits that tell which fields differ from that one, and the differences.
  */
 #include "traces/format.h"
 
-/* Fields of the presence byte: bit i tells that fields[i] follows. */
-enum field {
-    FIELD_CPU,
-    FIELD_RIP,
-    FIELD_QUALIFICATION,
-    FIELD_LINEAR,
-    FIELD_PHYSICAL,
-    FIELD_VALUE,
-    FIELD_INTERRUPTION,
-    FIELD_CYCLES,
-    FIELD_COUNT
-};
+#include <string.h>
 
 uint8_t *trace_put_varint(uint8_t *out, uint64_t value)
 {
@@ -58,105 +47,113 @@ static uint64_t apply(uint64_t from, uint64_t coded)
     return from + (coded >> 1 ^ (coded & 1 ? UINT64_MAX : 0));
 }
 
-static void gather(const struct trace_exit *exit, uint64_t fields[FIELD_COUNT])
+
+/* The event that one of this type and exit reason is coded against. */
+static struct trace_event *last_of(struct trace_predictor *predictor, unsigned type, uint64_t reason)
 {
-    fields[FIELD_CPU] = exit->cpu;
-    fields[FIELD_RIP] = exit->rip;
-    fields[FIELD_QUALIFICATION] = exit->qualification;
-    fields[FIELD_LINEAR] = exit->guest_linear_address;
-    fields[FIELD_PHYSICAL] = exit->guest_physical_address;
-    fields[FIELD_VALUE] = exit->value;
-    fields[FIELD_INTERRUPTION] = exit->interruption_info;
-    fields[FIELD_CYCLES] = exit->cycles;
+    return &predictor->kind[type == TRACE_EXIT ? 128 + reason % 128 : type % 128];
 }
 
-/* Appends field `bit` if it differs from the one before it. */
-static inline uint8_t *put_field(uint8_t *out, uint8_t *present, enum field bit, uint64_t now,
-                                 uint64_t before)
+static bool is_counter(const struct trace_field *field)
 {
-    if (now == before)
-        return out;
-    *present |= 1u << bit;
-    return trace_put_varint(out, difference(now, before));
+    return field->offset == offsetof(struct trace_event, instructions) ||
+           field->offset == offsetof(struct trace_event, time);
 }
 
-uint8_t *trace_encode(struct trace_predictor *predictor, const struct trace_exit *exit,
+/* The fields that are coded one way for all types: the common ones but the counters, then the
+ * type's own. Returns their number. */
+#define FIELDS_MAX 16
+static unsigned list_fields(unsigned type, const struct trace_field *list[FIELDS_MAX])
+{
+    unsigned count = 0;
+
+    for (const struct trace_field *field = trace_common_fields; field->name; field++)
+        if (!is_counter(field))
+            list[count++] = field;
+    for (const struct trace_field *field = trace_fields(type); field->name; field++)
+        list[count++] = field;
+    return count;
+}
+
+uint8_t *trace_encode(struct trace_predictor *predictor, const struct trace_event *event,
                       uint8_t *out)
 {
-    struct trace_exit *last = &predictor->reason[exit->reason % TRACE_REASON_SLOTS];
-    struct trace_counters *counters = &predictor->cpu[exit->cpu % TRACE_CPU_SLOTS];
-    uint8_t *start = out++, present = 0;
+    uint64_t reason = event->type == TRACE_EXIT ? event->exit.reason : 0;
+    struct trace_event *last = last_of(predictor, event->type, reason);
+    struct trace_counters *counters = &predictor->cpu[event->cpu % TRACE_CPU_SLOTS];
+    const struct trace_field *list[FIELDS_MAX];
+    unsigned count = list_fields(event->type, list);
+    uint64_t present = 0;
 
-    out = trace_put_varint(out, exit->reason);
-    out = put_field(out, &present, FIELD_CPU, exit->cpu, last->cpu);
-    out = put_field(out, &present, FIELD_RIP, exit->rip, last->rip);
-    out = put_field(out, &present, FIELD_QUALIFICATION, exit->qualification, last->qualification);
-    out = put_field(out, &present, FIELD_LINEAR, exit->guest_linear_address,
-                    last->guest_linear_address);
-    out = put_field(out, &present, FIELD_PHYSICAL, exit->guest_physical_address,
-                    last->guest_physical_address);
-    out = put_field(out, &present, FIELD_VALUE, exit->value, last->value);
-    out = put_field(out, &present, FIELD_INTERRUPTION, exit->interruption_info,
-                    last->interruption_info);
-    out = put_field(out, &present, FIELD_CYCLES, exit->cycles, last->cycles);
-    out = trace_put_varint(out, difference(exit->instructions, counters->instructions));
-    out = trace_put_varint(out, difference(exit->time, counters->time));
-    *start = present;
-
-    *last = *exit;
-    counters->instructions = exit->instructions;
-    counters->time = exit->time;
+    for (unsigned i = 0; i < count; i++)
+        if (list[i]->kind != TRACE_FIELD_BYTES &&
+            trace_field_get(event, list[i]) != trace_field_get(last, list[i]))
+            present |= 1u << i;
+    *out++ = event->type;
+    if (event->type == TRACE_EXIT)
+        out = trace_put_varint(out, reason);
+    out = trace_put_varint(out, present);
+    out = trace_put_varint(out, difference(event->instructions, counters->instructions));
+    out = trace_put_varint(out, difference(event->time, counters->time));
+    for (unsigned i = 0; i < count; i++) {
+        if (list[i]->kind == TRACE_FIELD_BYTES) {
+            *out++ = event->input.size;
+            memcpy(out, event->input.data, event->input.size);
+            out += event->input.size;
+        } else if (present >> i & 1) {
+            out = trace_put_varint(out, difference(trace_field_get(event, list[i]),
+                                                   trace_field_get(last, list[i])));
+        }
+    }
+    *last = *event;
+    counters->instructions = event->instructions;
+    counters->time = event->time;
     return out;
 }
 
 const uint8_t *trace_decode(struct trace_predictor *predictor, const uint8_t *in,
-                            const uint8_t *end, struct trace_exit *exit)
+                            const uint8_t *end, struct trace_event *event)
 {
-    uint64_t fields[FIELD_COUNT], reason, coded;
+    uint64_t reason = 0, present, coded[2];
+    const struct trace_field *list[FIELDS_MAX];
     struct trace_counters *counters;
-    struct trace_exit *last;
-    uint8_t present;
+    struct trace_event *last;
+    unsigned count;
+    uint8_t type;
 
     if (in >= end)
         return NULL;
-    present = *in++;
-    in = trace_get_varint(in, end, &reason);
-    if (!in || reason > UINT32_MAX)
+    type = *in++;
+    if (!trace_event_name(type))
         return NULL;
-    last = &predictor->reason[reason % TRACE_REASON_SLOTS];
-    gather(last, fields);
-    for (unsigned i = 0; i < FIELD_COUNT; i++) {
-        if (!(present & 1u << i))
-            continue;
-        in = trace_get_varint(in, end, &coded);
-        if (!in)
-            return NULL;
-        fields[i] = apply(fields[i], coded);
-    }
-    if (fields[FIELD_CPU] > UINT16_MAX || fields[FIELD_INTERRUPTION] > UINT32_MAX ||
-        fields[FIELD_CYCLES] > UINT32_MAX)
+    if (type == TRACE_EXIT && !(in = trace_get_varint(in, end, &reason)))
         return NULL;
-    *exit = (struct trace_exit){
-        .rip = fields[FIELD_RIP],
-        .qualification = fields[FIELD_QUALIFICATION],
-        .guest_linear_address = fields[FIELD_LINEAR],
-        .guest_physical_address = fields[FIELD_PHYSICAL],
-        .value = fields[FIELD_VALUE],
-        .reason = (uint32_t)reason,
-        .interruption_info = (uint32_t)fields[FIELD_INTERRUPTION],
-        .cycles = (uint32_t)fields[FIELD_CYCLES],
-        .cpu = (uint16_t)fields[FIELD_CPU],
-    };
+    last = last_of(predictor, type, reason);
+    *event = *last;
+    event->type = type;
+    count = list_fields(type, list);
+    if (!(in = trace_get_varint(in, end, &present)) ||
+        !(in = trace_get_varint(in, end, &coded[0])) ||
+        !(in = trace_get_varint(in, end, &coded[1])))
+        return NULL;
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t change;
 
-    counters = &predictor->cpu[exit->cpu % TRACE_CPU_SLOTS];
-    in = trace_get_varint(in, end, &coded);
-    if (!in)
-        return NULL;
-    exit->instructions = counters->instructions = apply(counters->instructions, coded);
-    in = trace_get_varint(in, end, &coded);
-    if (!in)
-        return NULL;
-    exit->time = counters->time = apply(counters->time, coded);
-    *last = *exit;
+        if (list[i]->kind == TRACE_FIELD_BYTES) {
+            if (in >= end || *in > TRACE_INPUT_MAX || end - in - 1 < *in)
+                return NULL;
+            event->input.size = *in++;
+            memcpy(event->input.data, in, event->input.size);
+            in += event->input.size;
+        } else if (present >> i & 1) {
+            if (!(in = trace_get_varint(in, end, &change)))
+                return NULL;
+            trace_field_set(event, list[i], apply(trace_field_get(event, list[i]), change));
+        }
+    }
+    counters = &predictor->cpu[event->cpu % TRACE_CPU_SLOTS];
+    event->instructions = counters->instructions = apply(counters->instructions, coded[0]);
+    event->time = counters->time = apply(counters->time, coded[1]);
+    *last = *event;
     return in;
 }

@@ -27,6 +27,7 @@ struct trace_reader {
     struct trace_predictor predictor;
 
     char *options;
+    enum trace_level level;
     int result; /* what trace_reader_next goes on saying, once it is not 1 */
 };
 
@@ -165,13 +166,13 @@ static int begin_records(struct trace_reader *reader)
     return 1;
 }
 
-int trace_reader_next(struct trace_reader *reader, struct trace_exit *exit)
+int trace_reader_next(struct trace_reader *reader, struct trace_event *event)
 {
     if (reader->result == 1 && reader->remaining == 0)
         reader->result = begin_records(reader);
     if (reader->result != 1)
         return reader->result;
-    reader->next = trace_decode(&reader->predictor, reader->next, reader->end, exit);
+    reader->next = trace_decode(&reader->predictor, reader->next, reader->end, event);
     reader->remaining--;
     if (!reader->next || (reader->remaining == 0 && reader->next != reader->end))
         return reader->result = -EBADMSG;
@@ -191,14 +192,15 @@ static int read_header(struct trace_reader *reader)
         return -EBADMSG;
     if (trace_get_u32(reader->next + TRACE_MAGIC_SIZE) != TRACE_VERSION)
         return -ENOTSUP;
-    length = trace_get_u32(reader->next + TRACE_MAGIC_SIZE + 4);
+    reader->level = trace_get_u32(reader->next + TRACE_MAGIC_SIZE + 4);
+    length = trace_get_u32(reader->next + TRACE_MAGIC_SIZE + 8);
     if ((size_t)(reader->end - reader->next) != TRACE_HEADER_SIZE + (size_t)length)
         return -EBADMSG;
     reader->options = strndup((const char *)reader->next + TRACE_HEADER_SIZE, length);
     return reader->options ? 0 : -ENOMEM;
 }
 
-int trace_reader_open(struct trace_reader **result, const char *path)
+int trace_reader_open(struct trace_reader **result, const char *path, char *message, size_t size)
 {
     struct trace_reader *reader = calloc(1, sizeof(*reader));
     int error = 0;
@@ -218,6 +220,8 @@ int trace_reader_open(struct trace_reader **result, const char *path)
         error = reader->frame && reader->decompressor ? read_header(reader) : -ENOMEM;
     }
     if (error) {
+        if (message)
+            snprintf(message, size, "%s cannot be read as a trace: %s", path, strerror(-error));
         trace_reader_close(reader);
         return error;
     }
@@ -238,4 +242,14 @@ void trace_reader_close(struct trace_reader *reader)
     free(reader->frame);
     free(reader->options);
     free(reader);
+}
+
+enum trace_level trace_reader_level(const struct trace_reader *reader)
+{
+    return reader->level;
+}
+
+uint64_t trace_reader_position(const struct trace_reader *reader)
+{
+    return reader->records;
 }

@@ -23,10 +23,11 @@
 
 struct batch {
     unsigned count;
-    struct trace_exit record[TRACE_FRAME_RECORDS];
+    struct trace_event event[TRACE_FRAME_RECORDS];
 };
 
 struct trace_writer {
+    struct trace_sink sink;
     /* The processor's thread. */
     struct batch *current; /* batch[submitted % QUEUE_BATCHES], free to be filled */
     _Atomic uint64_t events;
@@ -122,7 +123,7 @@ static int write_batch(struct trace_writer *writer, const struct batch *batch)
     out = trace_put_varint(out, writer->first_record);
     out = trace_put_varint(out, batch->count);
     for (unsigned i = 0; i < batch->count; i++)
-        out = trace_encode(&writer->predictor, &batch->record[i], out);
+        out = trace_encode(&writer->predictor, &batch->event[i], out);
     writer->first_record += batch->count;
     return compress_frame(writer, writer->plain, (size_t)(out - writer->plain));
 }
@@ -189,13 +190,14 @@ static void submit_batch(struct trace_writer *writer)
     writer->current->count = 0;
 }
 
-void trace_write_exit(struct trace_writer *writer, const struct trace_exit *exit)
+static void write_event(struct trace_sink *sink, const struct trace_event *event)
 {
+    struct trace_writer *writer = (struct trace_writer *)sink; /* its first member */
     struct batch *batch = writer->current;
 
     if (atomic_load_explicit(&writer->error, memory_order_relaxed))
         return;
-    batch->record[batch->count++] = *exit;
+    batch->event[batch->count++] = *event;
     atomic_store_explicit(&writer->events,
                           atomic_load_explicit(&writer->events, memory_order_relaxed) + 1,
                           memory_order_relaxed);
@@ -203,7 +205,25 @@ void trace_write_exit(struct trace_writer *writer, const struct trace_exit *exit
         submit_batch(writer);
 }
 
-static int write_header(struct trace_writer *writer, const char *options)
+static void write_block(struct trace_sink *sink, uint64_t rip, uint64_t instructions, uint32_t size)
+{
+    write_event(sink, &(struct trace_event){.type = TRACE_BLOCK,
+                                            .instructions = instructions,
+                                            .rip = rip,
+                                            .block.instructions = size});
+}
+
+static void finish_sink(struct trace_sink *sink)
+{
+    trace_writer_finish((struct trace_writer *)sink);
+}
+
+struct trace_sink *trace_writer_sink(struct trace_writer *writer)
+{
+    return &writer->sink;
+}
+
+static int write_header(struct trace_writer *writer, const char *options, enum trace_level level)
 {
     size_t length = strlen(options);
     uint8_t *header;
@@ -216,7 +236,8 @@ static int write_header(struct trace_writer *writer, const char *options)
         return -ENOMEM;
     memcpy(header, TRACE_MAGIC, TRACE_MAGIC_SIZE);
     trace_put_u32(header + TRACE_MAGIC_SIZE, TRACE_VERSION);
-    trace_put_u32(header + TRACE_MAGIC_SIZE + 4, (uint32_t)length);
+    trace_put_u32(header + TRACE_MAGIC_SIZE + 4, level);
+    trace_put_u32(header + TRACE_MAGIC_SIZE + 8, (uint32_t)length);
     memcpy(header + TRACE_HEADER_SIZE, options, length);
     error = compress_frame(writer, header, TRACE_HEADER_SIZE + length);
     free(header);
@@ -262,7 +283,8 @@ static void writer_free(struct trace_writer *writer)
     free(writer);
 }
 
-int trace_writer_open(struct trace_writer **result, const char *path, const char *options)
+int trace_writer_open(struct trace_writer **result, const char *path, const char *options,
+                      enum trace_level level)
 {
     struct trace_writer *writer = calloc(1, sizeof(*writer));
     int error;
@@ -271,11 +293,12 @@ int trace_writer_open(struct trace_writer **result, const char *path, const char
         return -ENOMEM;
     pthread_mutex_init(&writer->mutex, NULL);
     pthread_cond_init(&writer->changed, NULL);
+    writer->sink = (struct trace_sink){trace_level_types(level), write_event, write_block, finish_sink};
     writer->current = &writer->batch[0];
     writer->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     error = writer->fd < 0 ? -errno : create_compressor(writer);
     if (!error)
-        error = write_header(writer, options);
+        error = write_header(writer, options, level);
     if (!error)
         error = start_thread(writer);
     if (error) {

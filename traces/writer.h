@@ -1,7 +1,6 @@
 /*
- * Writing a trace: one record for each VM exit into a zstd-compressed file.
- *
- * The format is versioned and owned by traces/; docs/trace-format.md describes it.
+ * Writing a trace into a file: docs/trace-format.md. Coding happens on the caller's thread,
+ * compression and writing on one of the writer's own.
  */
 #ifndef VTXSIM_TRACES_WRITER_H
 #define VTXSIM_TRACES_WRITER_H
@@ -9,32 +8,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One VM exit. Fields that an exit does not define are 0. */
-struct trace_exit {
-    uint64_t instructions; /* retired by this processor before the exit */
-    uint64_t time;         /* simulated cycles */
-    uint64_t rip;
-    uint64_t qualification;
-    uint64_t guest_linear_address;
-    uint64_t guest_physical_address;
-    uint64_t value;  /* what the handler gave or took: port data, MSR value, CPUID.EAX... */
-    uint32_t reason; /* as in the VMCS field */
-    uint32_t interruption_info;
-    uint32_t cycles; /* charged for this exit */
-    uint16_t cpu;
-};
+#include "traces/sink.h"
 
 struct trace_writer;
 
-/* Creates path. Returns 0 or -errno. `options` is a JSON object describing the run (copied). */
-int trace_writer_open(struct trace_writer **writer, const char *path, const char *options);
-/* Never fails visibly: an error (full disk) ends the trace; trace_writer_error tells. */
-void trace_write_exit(struct trace_writer *writer, const struct trace_exit *exit);
+/*
+ * Creates path. `options` is a JSON object describing the run (copied); the trace will hold the
+ * events of `level`. Returns 0 or -errno.
+ */
+int trace_writer_open(struct trace_writer **writer, const char *path, const char *options,
+                      enum trace_level level);
+/* Its sink, valid until trace_writer_close. Never fails visibly: an error (full disk) ends the
+ * trace, and trace_writer_error tells. */
+struct trace_sink *trace_writer_sink(struct trace_writer *writer);
 /* 0, or -errno of the first failed write. */
 int trace_writer_error(const struct trace_writer *writer);
 uint64_t trace_writer_events(const struct trace_writer *writer);
 uint64_t trace_writer_bytes(const struct trace_writer *writer); /* compressed, so far */
-/* Flushes and closes the file; no record may follow. Counts and error can still be read, and are
+/* Flushes and closes the file; no event may follow. Counts and error can still be read, and are
  * final. Returns 0 or -errno. */
 int trace_writer_finish(struct trace_writer *writer);
 /* Finishes, unless that was done, and frees. Returns 0 or -errno. */
