@@ -12,9 +12,15 @@
 
 /* Large enough that a Linux boot needs no flush; the library clears it whole when it is created and
  * at every flush (its default is 1 GiB). */
-#define CODE_BUFFER_BYTES        (64u << 20)
-/* The library's own handling of a full buffer is not trusted: it is emptied before that. */
-#define CODE_BUFFER_FULL_PERCENT 80
+#define CODE_BUFFER_BYTES          (80u << 20)
+/*
+ * The library's own handling of a full buffer is not trusted: it is emptied before that. When must
+ * not depend on the addresses in the code, whose coding has several lengths: what counts is how
+ * many instructions were translated, at more bytes each than they take on average (120 to 150).
+ */
+#define CODE_BYTES_PER_INSTRUCTION 160
+#define CODE_BUFFER_FULL_PERCENT   80
+#define CODE_BUFFER_DANGER_PERCENT 95
 
 _Thread_local struct unicorn_engine *unicorn_current;
 
@@ -68,6 +74,7 @@ static void engine_destroy(struct vcpu *vcpu)
     if (engine->uc)
         uc_close(engine->uc);
     free(engine->code_pages);
+    free(engine->decoded.entries);
     free(engine);
     vcpu->engine = NULL;
 }
@@ -136,8 +143,13 @@ static int engine_create(struct vcpu *vcpu, char *message, size_t size)
 
 static bool code_buffer_full(const struct unicorn_engine *engine)
 {
-    return engine->tcg && tcg_code_size_x86_64(engine->tcg) * 100 >
-                              tcg_code_capacity_x86_64(engine->tcg) * CODE_BUFFER_FULL_PERCENT;
+    if (!engine->tcg)
+        return false;
+    uint64_t instructions =
+        engine->statistics.instructions_translated - engine->instructions_at_flush;
+    uint64_t capacity = tcg_code_capacity_x86_64(engine->tcg);
+    return instructions * CODE_BYTES_PER_INSTRUCTION * 100 > capacity * CODE_BUFFER_FULL_PERCENT ||
+           tcg_code_size_x86_64(engine->tcg) * 100 > capacity * CODE_BUFFER_DANGER_PERCENT;
 }
 
 static int engine_run(struct vcpu *vcpu)

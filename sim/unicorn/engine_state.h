@@ -28,12 +28,18 @@
 #include "sim/unicorn/layout.h"
 #include "sim/vcpu.h"
 
-/* Instructions of the funnel by the place in translated code that calls for them: as long as the
- * block lives, its instruction is the same. */
-#define DECODED_ENTRIES 4096
+/*
+ * Instructions of the funnel by the place in translated code that calls for them: as long as the
+ * block lives, its instruction is the same. None is ever dropped for another one: when an
+ * instruction is fetched again may not depend on addresses of the host.
+ */
 struct decoded {
     uintptr_t caller; /* 0: empty */
     struct insn insn;
+};
+struct decoded_table {
+    struct decoded *entries; /* open addressing */
+    size_t size, count;      /* size: a power of two, at least twice the count */
 };
 
 /* breakpoints.c */
@@ -80,7 +86,7 @@ struct unicorn_engine {
     const uint8_t *substitute; /* NULL: none */
     uint64_t substitute_pc;
 
-    struct decoded decoded[DECODED_ENTRIES];
+    struct decoded_table decoded;
 
     /* Inline counting, during translation of one block. */
     int capture; /* progress through gen_tb_start */
@@ -109,6 +115,7 @@ struct unicorn_engine {
     unsigned growth_steps;
 
     struct engine_statistics statistics;
+    uint64_t instructions_at_flush; /* translated, when the code buffer was last emptied */
 };
 
 extern _Thread_local struct unicorn_engine *unicorn_current;
@@ -117,6 +124,10 @@ extern _Thread_local struct unicorn_engine *unicorn_current;
 #define CALLER ((uintptr_t)__builtin_return_address(0))
 
 #define EXPORT __attribute__((visibility("default")))
+
+/* intercept.c */
+/* The translated code that called for them is gone. */
+void unicorn_forget_decoded(struct unicorn_engine *engine);
 
 /* state.c */
 enum { STATE_BASIC, STATE_ALL };

@@ -4,6 +4,7 @@
  * the spot where the handler can do that.
  */
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cpu/instructions.h"
@@ -73,14 +74,51 @@ static void fetch_and_decode(struct unicorn_engine *engine, struct insn *insn)
     (void)ours;
 }
 
+/* The entry of a caller, or the empty one where it belongs. */
+static struct decoded *decoded_find(const struct decoded_table *table, uintptr_t caller)
+{
+    size_t at = (caller * 0x9e3779b97f4a7c15ull) >> 32;
+    for (;; at++) {
+        struct decoded *decoded = &table->entries[at & (table->size - 1)];
+        if (decoded->caller == caller || !decoded->caller)
+            return decoded;
+    }
+}
+
+static void decoded_grow(struct decoded_table *table)
+{
+    struct decoded_table grown = {.size = table->size ? 2 * table->size : 1024};
+    grown.entries = calloc(grown.size, sizeof *grown.entries);
+    if (!grown.entries)
+        abort(); /* there is no way to tell the library */
+    for (size_t i = 0; i < table->size; i++)
+        if (table->entries[i].caller)
+            *decoded_find(&grown, table->entries[i].caller) = table->entries[i];
+    grown.count = table->count;
+    free(table->entries);
+    *table = grown;
+}
+
 static const struct insn *decoded_insn(struct unicorn_engine *engine, uintptr_t caller)
 {
-    struct decoded *decoded = &engine->decoded[(caller >> 4) % DECODED_ENTRIES];
-    if (decoded->caller != caller) {
+    struct decoded_table *table = &engine->decoded;
+    if (table->size < 2 * (table->count + 1))
+        decoded_grow(table);
+    struct decoded *decoded = decoded_find(table, caller);
+    if (!decoded->caller) {
         fetch_and_decode(engine, &decoded->insn); /* may not return */
         decoded->caller = caller;
+        table->count++;
     }
     return &decoded->insn;
+}
+
+void unicorn_forget_decoded(struct unicorn_engine *engine)
+{
+    struct decoded_table *table = &engine->decoded;
+    if (table->count)
+        memset(table->entries, 0, table->size * sizeof *table->entries);
+    table->count = 0;
 }
 
 /* --- Instructions that the model leaves to the engine once nothing intercepts them

@@ -255,7 +255,9 @@ EXPORT void tb_flush_x86_64(void *cs)
 {
     if (unicorn_current) {
         unicorn_current->statistics.code_cache_flushes++;
-        memset(unicorn_current->decoded, 0, sizeof unicorn_current->decoded);
+        unicorn_current->instructions_at_flush =
+            unicorn_current->statistics.instructions_translated;
+        unicorn_forget_decoded(unicorn_current);
     }
     ORIGINAL(tb_flush_x86_64)(cs);
 }
