@@ -42,6 +42,11 @@ struct engine_operations {
     void (*retire)(struct vcpu *vcpu);
     /* Guest-physical or EPT mappings changed: drop cached translations. */
     void (*flush_tlb)(struct vcpu *vcpu);
+    /* In vcpu_boundary: cpu.state <- all of the engine's copy; and back, when it was changed. */
+    void (*pull)(struct vcpu *vcpu);
+    void (*push)(struct vcpu *vcpu);
+    /* Guest memory was written behind the engine's back: drop what was made of its code. */
+    void (*flush_code)(struct vcpu *vcpu);
     void (*get_statistics)(const struct vcpu *vcpu, struct engine_statistics *statistics);
 };
 

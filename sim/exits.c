@@ -87,14 +87,17 @@ static enum vcpu_action unhandled(struct vcpu *vcpu)
 
 static enum vcpu_action handle_cpuid(struct vcpu *vcpu)
 {
-    vcpu->record.exit.value = (uint32_t)vcpu->cpu.state.gpr[GPR_RAX];
+    const uint64_t *gpr = vcpu->cpu.state.gpr;
+    vcpu->record.exit.operand = (uint32_t)gpr[GPR_RAX] | gpr[GPR_RCX] << 32;
     cpuid_execute(&vcpu->cpu);
+    vcpu->record.exit.value = gpr[GPR_RAX];
     return done(vcpu);
 }
 
 static enum vcpu_action handle_rdmsr(struct vcpu *vcpu)
 {
     uint64_t *gpr = vcpu->cpu.state.gpr, value;
+    vcpu->record.exit.operand = (uint32_t)gpr[GPR_RCX];
     if (!cpu_msr_read(&vcpu->cpu, (uint32_t)gpr[GPR_RCX], &value)) {
         LOG_DEBUG(LOG_CPU, "RDMSR 0x%x: #GP", (unsigned)gpr[GPR_RCX]);
         return fault(vcpu, VECTOR_GP);
@@ -109,6 +112,7 @@ static enum vcpu_action handle_wrmsr(struct vcpu *vcpu)
 {
     const uint64_t *gpr = vcpu->cpu.state.gpr;
     uint64_t value = (uint32_t)gpr[GPR_RAX] | gpr[GPR_RDX] << 32;
+    vcpu->record.exit.operand = (uint32_t)gpr[GPR_RCX];
     vcpu->record.exit.value = value;
     if (!cpu_msr_write(&vcpu->cpu, (uint32_t)gpr[GPR_RCX], value)) {
         LOG_DEBUG(LOG_CPU, "WRMSR 0x%x = 0x%llx: #GP", (unsigned)gpr[GPR_RCX],
@@ -141,11 +145,10 @@ static struct io_access described_access(const struct vcpu *vcpu)
 static void pend_io_breakpoints(struct vcpu *vcpu, const struct io_access *access)
 {
     struct vmcs *vmcs = &vcpu->vmcs;
-    unsigned met =
-        breakpoints_met(&vcpu->cpu.state, BREAKPOINT_IO, access->port, access->size);
+    unsigned met = breakpoints_met(&vcpu->cpu.state, BREAKPOINT_IO, access->port, access->size);
     if (met)
-        vmcs_set(vmcs, VMCS_GUEST_PENDING_DEBUG, vmcs_get(vmcs, VMCS_GUEST_PENDING_DEBUG) | met |
-                                                     PENDING_DEBUG_BREAKPOINT);
+        vmcs_set(vmcs, VMCS_GUEST_PENDING_DEBUG,
+                 vmcs_get(vmcs, VMCS_GUEST_PENDING_DEBUG) | met | PENDING_DEBUG_BREAKPOINT);
 }
 
 static enum vcpu_action handle_io(struct vcpu *vcpu)
@@ -223,8 +226,8 @@ static enum vcpu_action handle_vmcall(struct vcpu *vcpu)
         .console_write = write_console,
         .context = vm,
     };
-    vcpu->record.exit.value = state->gpr[GPR_RAX];
-    hypercall_perform(&context);
+    vcpu->record.exit.operand = state->gpr[GPR_RAX];
+    vcpu->record.exit.value = (uint64_t)hypercall_perform(&context);
     return done(vcpu);
 }
 
@@ -264,9 +267,7 @@ static enum vcpu_action handle_external_interrupt(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
     uint64_t instructions = vcpu->engine_operations->instructions(vcpu);
-    atomic_store(&vcpu->kicked, false);
     platform_run_timers(vm->platform);
-    vm_serve_requests(vm);
     if (vm->config.max_instructions && instructions >= vm->config.max_instructions)
         vm_set_stop(vm, VM_STOP_INSTRUCTION_LIMIT, 0, "the limit of %llu instructions is reached",
                     (unsigned long long)vm->config.max_instructions);

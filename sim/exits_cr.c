@@ -137,10 +137,12 @@ enum vcpu_action exit_cr_access(struct vcpu *vcpu)
     struct mode_registers to = guest_registers(vmcs);
     switch (qualification >> 4 & 3) {
     case ACCESS_MOV_TO:
-        mov_to_cr(vcpu, reg, vcpu_gpr(vcpu, gpr));
+        vcpu->record.exit.value = vcpu_gpr(vcpu, gpr);
+        mov_to_cr(vcpu, reg, vcpu->record.exit.value);
         break;
     case ACCESS_MOV_FROM:
         mov_from_cr(vcpu, reg, gpr);
+        vcpu->record.exit.value = vcpu_gpr(vcpu, gpr);
         break;
     case ACCESS_CLTS:
         to.cr0 &= ~CR0_TS;

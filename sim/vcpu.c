@@ -60,10 +60,12 @@ static void set_deadline(struct vcpu *vcpu)
     deadline = earliest(deadline, limit);
     deadline = earliest(deadline, vm->withdraw_at);
     deadline = earliest(deadline, vm->progress_at);
+    deadline = earliest(deadline, vm->debug.stop_at);
+    deadline = earliest(deadline, vm_next_input(vm));
     uint64_t now = vcpu->engine_operations->instructions(vcpu);
     if (vmcs_get(&vcpu->vmcs, VMCS_PRIMARY_CONTROLS) & PRIMARY_MONITOR_TRAP_FLAG)
         deadline = earliest(deadline, now + 1);
-    if (atomic_load(&vcpu->kicked) || vcpu->event_raised)
+    if (atomic_load(&vcpu->kicked) || vcpu->event_raised || vm->stop.reason != VM_STOP_NONE)
         deadline = now;
     /* The engine's counter is signed. */
     vcpu->engine_operations->set_deadline(vcpu, earliest(deadline, now + (1ull << 62)));
@@ -72,16 +74,26 @@ static void set_deadline(struct vcpu *vcpu)
 static bool host_interrupt_is_due(const struct vcpu *vcpu, uint64_t instructions)
 {
     const struct vm *vm = vcpu->vm;
-    return atomic_load(&vcpu->kicked) || vcpu->event_raised ||
+    return vm->stop.reason != VM_STOP_NONE || vcpu->event_raised ||
            vcpu_cycles(vcpu) >= platform_next_deadline(vm->platform) ||
-           instructions >= vm->progress_at ||
            (vm->config.max_instructions && instructions >= vm->config.max_instructions);
+}
+
+/* What the simulator's user asks for is none of the guest's business: no VM exit. */
+static void serve_user(struct vcpu *vcpu, uint64_t instructions)
+{
+    struct vm *vm = vcpu->vm;
+    vm_debug_boundary(vcpu, instructions);
+    if (atomic_exchange(&vcpu->kicked, false) || instructions >= vm->progress_at ||
+        instructions >= vm_next_input(vm))
+        vm_serve_requests(vm);
 }
 
 bool vcpu_boundary(struct vcpu *vcpu)
 {
     struct cpu *cpu = &vcpu->cpu;
     uint64_t instructions = vcpu->engine_operations->instructions(vcpu);
+    serve_user(vcpu, instructions);
     if (instructions >= vcpu->vm->withdraw_at)
         vm_withdraw_ept(vcpu->vm, instructions);
     if (vmcs_get(cpu->vmcs, VMCS_PRIMARY_CONTROLS) & PRIMARY_MONITOR_TRAP_FLAG) {
@@ -303,9 +315,29 @@ static void complete_exit(struct vcpu *vcpu)
     write_record(vcpu);
 }
 
+static void record_injection(const struct vcpu *vcpu)
+{
+    const struct vmcs *vmcs = &vcpu->vmcs;
+    uint32_t info = (uint32_t)vmcs_get(vmcs, VMCS_ENTRY_INTERRUPTION_INFO);
+    if (!(info & INTR_INFO_VALID) || !trace_wants(vcpu->vm->sink, TRACE_INJECTION))
+        return;
+    const struct trace_event event = {
+        .type = TRACE_INJECTION,
+        .cpu = (uint16_t)vcpu->index,
+        .instructions = vcpu->engine_operations->instructions(vcpu),
+        .time = vcpu_cycles(vcpu),
+        .rip = vmcs_get(vmcs, VMCS_GUEST_RIP),
+        .injection = {info, info & INTR_INFO_ERROR_CODE
+                                ? (uint32_t)vmcs_get(vmcs, VMCS_ENTRY_EXCEPTION_ERROR_CODE)
+                                : 0},
+    };
+    vcpu->vm->sink->event(vcpu->vm->sink, &event);
+}
+
 static int enter_and_run(struct vcpu *vcpu)
 {
     prepare_events(vcpu);
+    record_injection(vcpu);
     enum vmentry_status status = vmentry(&vcpu->cpu, !vcpu->vmcs.launched);
     vcpu->exit_settled = false;
     if (status == VMENTRY_EXIT) { /* the injected event's delivery exits */

@@ -105,6 +105,31 @@ static double seconds_since(const struct timespec *start)
     return (double)(now.tv_sec - start->tv_sec) + (double)(now.tv_nsec - start->tv_nsec) / 1e9;
 }
 
+static void record_end(struct vm *vm)
+{
+    const struct vcpu *vcpu = &vm->vcpu;
+    const struct trace_event event = {
+        .type = TRACE_END,
+        .instructions = vcpu->engine_operations->instructions(vcpu),
+        .time = vcpu_cycles(vcpu),
+        .rip = vmcs_get(&vcpu->vmcs, VMCS_GUEST_RIP),
+        .end = {.reason = vm->stop.reason, .status = (uint32_t)vm->stop.guest_status},
+    };
+
+    if (trace_wants(vm->sink, TRACE_END))
+        vm->sink->event(vm->sink, &event);
+    if (vm->sink && vm->sink->finish)
+        vm->sink->finish(vm->sink);
+}
+
+int vm_attach_sink(struct vm *vm, struct trace_sink *sink)
+{
+    if (vm->sink)
+        return -EBUSY;
+    vm->sink = sink;
+    return 0;
+}
+
 int vm_run(struct vm *vm)
 {
     pthread_mutex_lock(&vm->lock);
@@ -117,9 +142,9 @@ int vm_run(struct vm *vm)
 
     clock_gettime(CLOCK_MONOTONIC, &vm->started);
     int error = vcpu_run(&vm->vcpu);
+    record_end(vm);
+    vm_debug_end(vm);
     vm->host_seconds = seconds_since(&vm->started);
-    if (vm->trace)
-        trace_writer_finish(vm->trace);
 
     pthread_mutex_lock(&vm->lock);
     set_state(vm, VM_STOPPED);
@@ -183,6 +208,104 @@ static void wait_changed(struct vm *vm, uint64_t nanoseconds)
     pthread_cond_timedwait(&vm->changed, &vm->lock, &until);
 }
 
+/* --- Inputs: from outside, recorded; or from a recording -------------------------------------- */
+
+static void record_input(struct vm *vm, enum trace_input_kind kind, const void *data, size_t size)
+{
+    const struct vcpu *vcpu = &vm->vcpu;
+    struct trace_event event = {
+        .type = TRACE_INPUT,
+        .instructions = vcpu->engine_operations->instructions(vcpu),
+        .time = vcpu_cycles(vcpu),
+        .rip = 0,
+        .input = {.kind = kind},
+    };
+
+    if (!trace_wants(vm->sink, TRACE_INPUT))
+        return;
+    do {
+        event.input.size = (uint8_t)(size < TRACE_INPUT_MAX ? size : TRACE_INPUT_MAX);
+        if (event.input.size)
+            memcpy(event.input.data, data, event.input.size);
+        vm->sink->event(vm->sink, &event);
+        data = (const uint8_t *)data + event.input.size;
+        size -= event.input.size;
+    } while (size);
+}
+
+static void type_on_console(struct vm *vm)
+{
+    size_t taken = platform_console_input(vm->platform, vm->input, vm->input_count);
+
+    if (!taken)
+        return;
+    record_input(vm, TRACE_INPUT_CONSOLE, vm->input, taken);
+    vm->input_count -= (unsigned)taken;
+    memmove(vm->input, vm->input + taken, vm->input_count);
+}
+
+static void stop_on_request(struct vm *vm)
+{
+    if (vm->stop.reason == VM_STOP_NONE)
+        record_input(vm, TRACE_INPUT_STOP, NULL, 0);
+    vm_set_stop(vm, VM_STOP_REQUESTED, 0, "stopped on request");
+}
+
+static void fetch_input(struct vm *vm)
+{
+    vm->feed.pending = vm->feed.next(vm->feed.context, &vm->feed.input);
+}
+
+void vm_feed_inputs(struct vm *vm, bool (*next)(void *context, struct trace_event *input),
+                    void *context)
+{
+    vm->feed.next = next;
+    vm->feed.context = context;
+    fetch_input(vm);
+}
+
+uint64_t vm_next_input(const struct vm *vm)
+{
+    return vm->feed.pending ? vm->feed.input.instructions : UINT64_MAX;
+}
+
+/* Several processors do not share a count: a recorded input is due when both have come. */
+static bool input_is_due(const struct vm *vm)
+{
+    const struct vcpu *vcpu = &vm->vcpu;
+
+    return vm->feed.pending &&
+           vcpu->engine_operations->instructions(vcpu) >= vm->feed.input.instructions &&
+           vcpu_cycles(vcpu) >= vm->feed.input.time;
+}
+
+static void serve_recorded(struct vm *vm)
+{
+    while (input_is_due(vm)) {
+        const struct trace_input *input = &vm->feed.input.input;
+
+        if (input->kind == TRACE_INPUT_STOP) {
+            stop_on_request(vm);
+        } else {
+            size_t taken = platform_console_input(vm->platform, input->data, input->size);
+
+            record_input(vm, TRACE_INPUT_CONSOLE, input->data, taken);
+        }
+        fetch_input(vm);
+    }
+}
+
+static void serve_pause(struct vm *vm)
+{
+    while (vm->pause_requested && !atomic_load(&vm->stop_requested)) {
+        if (vm->state != VM_PAUSED) /* perhaps again: resumed and paused before we woke up */
+            set_state(vm, VM_PAUSED);
+        wait_changed(vm, STOP_POLL_NANOSECONDS);
+    }
+    if (vm->state == VM_PAUSED) /* stopped while paused */
+        set_state(vm, VM_RUNNING);
+}
+
 void vm_serve_requests(struct vm *vm)
 {
     uint64_t instructions = vm->vcpu.engine_operations->instructions(&vm->vcpu);
@@ -192,21 +315,14 @@ void vm_serve_requests(struct vm *vm)
             vm->callbacks.progress(vm->context, instructions, vcpu_cycles(&vm->vcpu));
     }
     pthread_mutex_lock(&vm->lock);
-    while (vm->pause_requested && !atomic_load(&vm->stop_requested)) {
-        if (vm->state != VM_PAUSED) /* perhaps again: resumed and paused before we woke up */
-            set_state(vm, VM_PAUSED);
-        wait_changed(vm, STOP_POLL_NANOSECONDS);
-    }
-    if (vm->state == VM_PAUSED) /* stopped while paused */
-        set_state(vm, VM_RUNNING);
-    if (vm->input_count) {
-        size_t taken = platform_console_input(vm->platform, vm->input, vm->input_count);
-        vm->input_count -= (unsigned)taken;
-        memmove(vm->input, vm->input + taken, vm->input_count);
-    }
+    serve_pause(vm);
+    if (vm->feed.next)
+        serve_recorded(vm);
+    else if (vm->input_count)
+        type_on_console(vm);
     pthread_mutex_unlock(&vm->lock);
-    if (atomic_load(&vm->stop_requested))
-        vm_set_stop(vm, VM_STOP_REQUESTED, 0, "stopped on request");
+    if (atomic_load(&vm->stop_requested)) /* of a replay too: it ends there */
+        stop_on_request(vm);
 }
 
 void vm_set_interactive(struct vm *vm, bool interactive)
@@ -214,8 +330,13 @@ void vm_set_interactive(struct vm *vm, bool interactive)
     atomic_store(&vm->interactive, interactive);
 }
 
+/* A waiting guest of a replay is woken by the input that is due at this very instruction. */
 bool vm_has_input(struct vm *vm)
 {
+    const struct vcpu *vcpu = &vm->vcpu;
+
+    if (vm->feed.next)
+        return vm_next_input(vm) <= vcpu->engine_operations->instructions(vcpu);
     return atomic_load(&vm->interactive);
 }
 
@@ -225,7 +346,7 @@ bool vm_has_input(struct vm *vm)
  */
 void vm_wait_idle(struct vm *vm, uint64_t nanoseconds)
 {
-    if (!vm_has_input(vm))
+    if (vm->feed.next || !vm_has_input(vm))
         return;
     pthread_mutex_lock(&vm->lock);
     if (!vm->input_count && !vm->pause_requested && !atomic_load(&vm->stop_requested))

@@ -74,6 +74,18 @@ void vm_get_statistics(struct vm *vm, struct run_statistics *run, struct exit_st
 /* Somebody sits at the console: while the guest waits for an interrupt, simulated time then passes
  * no faster than real time, and a guest that only input can wake is not stopped. */
 void vm_set_interactive(struct vm *vm, bool interactive);
+/* Where the run's events go besides the file that the configuration names. Before vm_run; stays the
+ * caller's, until vm_destroy. Returns 0, or -EBUSY if events go somewhere already. */
+struct trace_sink;
+int vm_attach_sink(struct vm *vm, struct trace_sink *sink);
+/*
+ * Replay: inputs are those that `next` gives (events of type TRACE_INPUT in their order; false: no
+ * more), each at the instruction count and time that it says. Those from outside are ignored.
+ * Before vm_run.
+ */
+struct trace_event;
+void vm_feed_inputs(struct vm *vm, bool (*next)(void *context, struct trace_event *input),
+                    void *context);
 /* Types on the guest's serial console. Returns the bytes taken (the rest later). */
 size_t vm_console_input(struct vm *vm, const void *data, size_t size);
 

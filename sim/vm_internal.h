@@ -10,11 +10,29 @@
 #include "memory/ept.h"
 #include "memory/slots.h"
 #include "models/platform.h"
+#include "sim/debug.h"
 #include "sim/hypercalls.h"
 #include "sim/loaders/loader.h"
 #include "sim/vcpu.h"
 #include "sim/vm.h"
 #include "traces/writer.h"
+
+/* sim/debug.h */
+struct vm_debug {
+    vm_debug_hook *hook; /* NULL: nobody looks */
+    void *context;
+    uint64_t stop_at; /* UINT64_MAX: never */
+    _Atomic bool interrupted;
+    bool changed; /* by the hook */
+};
+
+/* Inputs from a recording in place of those from outside (vm_feed_inputs). */
+struct vm_feed {
+    bool (*next)(void *context, struct trace_event *input); /* NULL: inputs come from outside */
+    void *context;
+    struct trace_event input; /* the next one */
+    bool pending;             /* there is one */
+};
 
 struct vm {
     struct vm_config config;
@@ -34,6 +52,9 @@ struct vm {
 
     /* --ept-withdraw */
     uint64_t withdraw_at, withdraw_state, withdrawn;
+
+    struct vm_debug debug;
+    struct vm_feed feed;
 
     uint64_t interrupts_injected, exceptions_injected;
     uint64_t progress_at;
@@ -75,10 +96,20 @@ int vm_map_page(struct vm *vm, uint64_t gpa);
 /* --ept-withdraw: takes EPT entries away at random when the time has come. */
 void vm_withdraw_ept(struct vm *vm, uint64_t instructions);
 
-/* Serves what other threads ask for: pause, input, stop. Returns when the guest may go on. */
+/* Serves what other threads ask for: pause, input, stop; or what a recording says that they asked
+ * for. Returns when the guest may go on. */
 void vm_serve_requests(struct vm *vm);
 /* True if somebody may still type on the console. */
 bool vm_has_input(struct vm *vm);
+/* The instruction count at which a recorded input is due, or UINT64_MAX. */
+uint64_t vm_next_input(const struct vm *vm);
+
+/* sim/debug.c: at a boundary, calls the hook if it is due; from the engine, for its own reasons
+ * (nothing may have been changed in the engine's copy of the state since the boundary). */
+void vm_debug_boundary(struct vcpu *vcpu, uint64_t instructions);
+void vm_debug_stopped(struct vcpu *vcpu, enum vm_debug_reason reason, uint64_t address);
+/* The guest has stopped: calls the hook a last time. */
+void vm_debug_end(struct vm *vm);
 uint64_t vm_cycles_to_nanoseconds(struct vm *vm, uint64_t cycles);
 /* Waits until a request or input arrives or, with a deadline, the time has passed. */
 void vm_wait_idle(struct vm *vm, uint64_t nanoseconds);

@@ -144,11 +144,12 @@ Test(sim_determinism, torture)
 }
 
 /*
- * Other threads ask for pauses, type nothing and look at the state, at times that differ from run
- * to run: the guest's simulated time knows nothing of it. The engine's library sizes its TLB by the
+ * Other threads ask for pauses at times that differ from run to run: the guest and its trace know
+ * nothing of it; only how code was translated around the pauses differs. The engine's library sizes its TLB by the
  * clock, which must be the simulated one.
  */
 static atomic_bool finished;
+static atomic_uint pauses;
 
 static void *pause_and_resume(void *context)
 {
@@ -156,6 +157,7 @@ static void *pause_and_resume(void *context)
 
     while (!atomic_load(&finished)) {
         if (vm_pause(machine->vm) == 0) {
+            atomic_fetch_add(&pauses, 1);
             usleep(500);
             vm_resume(machine->vm);
         }
@@ -175,21 +177,15 @@ static void run_with_pauses(struct machine *machine)
     pthread_join(thread, NULL);
 }
 
-/* Exits that the pauses cause stand in the trace and in the totals, so they are not compared. */
 Test(sim_determinism, pauses_do_not_show)
 {
-    const struct machine_setting *free_exits = SETTINGS({"exit-cycles", "0"});
-    struct run_result a = run("torture.multiboot rounds=2", free_exits, "a.vtx", NULL);
-    struct run_result b = run("torture.multiboot rounds=2", free_exits, "b.vtx", run_with_pauses);
+    struct run_result a = run("torture.multiboot rounds=2", NO_SETTINGS, "a.vtx", NULL);
+    struct run_result b = run("torture.multiboot rounds=2", NO_SETTINGS, "b.vtx", run_with_pauses);
 
-    cr_assert_gt(b.exits.reason[EXIT_EXTERNAL_INTERRUPT].count,
-                 a.exits.reason[EXIT_EXTERNAL_INTERRUPT].count, "nothing was paused");
-    cr_assert(same_console(&a, &b), "the consoles differ");
+    cr_assert_gt(pauses, 2, "%u pauses", pauses);
+    expect_same(&a, &b, "torture with pauses");
     cr_assert_eq(a.run.instructions, b.run.instructions);
-    cr_assert_eq(a.run.user_instructions, b.run.user_instructions);
     cr_assert_eq(a.run.simulated_cycles, b.run.simulated_cycles);
-    cr_assert_eq(a.run.interrupts_injected, b.run.interrupts_injected);
-    cr_assert_eq(memcmp(&a.registers, &b.registers, sizeof(a.registers)), 0);
     run_result_free(&a);
     run_result_free(&b);
 }

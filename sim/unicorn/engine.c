@@ -161,6 +161,7 @@ static int engine_run(struct vcpu *vcpu)
         tb_flush_x86_64(engine->cs);
 
     engine->leaving = false;
+    engine->diverted = false;
     engine->breakpoints.rf_seen = false; /* RF may be set anew by the VM entry */
     engine->statistics.entries++;
     vcpu->engine_message[0] = '\0';
@@ -222,6 +223,25 @@ static void engine_flush_tlb(struct vcpu *vcpu)
         unicorn_flush_tlb(vcpu->engine);
 }
 
+static void engine_pull(struct vcpu *vcpu)
+{
+    unicorn_pull(vcpu->engine, STATE_ALL);
+}
+
+static void engine_push(struct vcpu *vcpu)
+{
+    struct unicorn_engine *engine = vcpu->engine;
+    unicorn_push(engine, STATE_ALL);
+    engine->diverted = true;
+}
+
+static void engine_flush_code(struct vcpu *vcpu)
+{
+    struct unicorn_engine *engine = vcpu->engine;
+    engine->breakpoints.code_changed = true;
+    engine->diverted = true;
+}
+
 static void engine_get_statistics(const struct vcpu *vcpu, struct engine_statistics *statistics)
 {
     const struct unicorn_engine *engine = vcpu->engine;
@@ -242,5 +262,8 @@ const struct engine_operations unicorn_engine = {
     .advance = engine_advance,
     .retire = engine_retire,
     .flush_tlb = engine_flush_tlb,
+    .pull = engine_pull,
+    .push = engine_push,
+    .flush_code = engine_flush_code,
     .get_statistics = engine_get_statistics,
 };

@@ -80,6 +80,7 @@ struct unicorn_engine {
 
     bool step_after; /* the instruction in the funnel is followed by a single-step trap */
     bool leaving;    /* uc_emu_stop was called: cpu_exec will return */
+    bool diverted;   /* at a boundary: what comes next is not what the library thinks */
     bool sti_shadow; /* the current interrupt shadow is STI's, not MOV SS's */
 
     /* Funnel, during translation: the library reads these two bytes instead of the guest's. */

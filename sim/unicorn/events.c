@@ -256,6 +256,10 @@ EXPORT bool x86_cpu_exec_interrupt_x86_64(void *cs, int request)
         exit = true;
     } else if (budget <= 0 || atomic_load(&engine->vcpu->kicked)) {
         exit = vcpu_boundary(engine->vcpu);
+        if (engine->diverted && !exit) {
+            engine->diverted = false;
+            unicorn_resume(engine);
+        }
     }
     if (exit) {
         unicorn_pull(engine, STATE_ALL);

@@ -1,0 +1,256 @@
+/* Stops at instruction boundaries, and the view of a processor that stands still at one. */
+#include "sim/debug.h"
+
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "sim/vm_internal.h"
+
+/* Exit qualification of EPT violations: the access itself, not that to a paging structure. */
+#define EPT_FINAL_ACCESS (1ull << 8)
+
+void vm_debug_attach(struct vm *vm, vm_debug_hook *hook, void *context)
+{
+    vm->debug.hook = hook;
+    vm->debug.context = context;
+}
+
+void vm_debug_stop_at(struct vm *vm, uint64_t instructions)
+{
+    vm->debug.stop_at = instructions;
+    if (vm->state == VM_RUNNING)
+        vm_reconsider(vm);
+}
+
+void vm_debug_interrupt(struct vm *vm)
+{
+    atomic_store(&vm->debug.interrupted, true);
+    atomic_store(&vm->vcpu.kicked, true);
+    if (vm->vcpu.engine)
+        vm->vcpu.engine_operations->kick(&vm->vcpu);
+}
+
+void vm_debug_stopped(struct vcpu *vcpu, enum vm_debug_reason reason, uint64_t address)
+{
+    struct vm_debug *debug = &vcpu->vm->debug;
+    const struct vm_debug_stop stop = {
+        .reason = reason,
+        .instructions = vcpu->engine_operations->instructions(vcpu),
+        .address = address,
+    };
+
+    vcpu->engine_operations->pull(vcpu);
+    debug->changed = false;
+    debug->hook(debug->context, vcpu->vm, &stop);
+    if (debug->changed)
+        vcpu->engine_operations->push(vcpu);
+}
+
+void vm_debug_boundary(struct vcpu *vcpu, uint64_t instructions)
+{
+    struct vm_debug *debug = &vcpu->vm->debug;
+
+    if (!debug->hook)
+        return;
+    if (atomic_exchange(&debug->interrupted, false)) {
+        vm_debug_stopped(vcpu, VM_DEBUG_INTERRUPT, 0);
+    } else if (instructions >= debug->stop_at) {
+        debug->stop_at = UINT64_MAX;
+        vm_debug_stopped(vcpu, VM_DEBUG_COUNT, 0);
+    }
+}
+
+/*
+ * The last exit has left the processor in VMX root operation. Entering once more, with nothing to
+ * inject, shows it as the guest left it.
+ */
+void vm_debug_end(struct vm *vm)
+{
+    struct vm_debug *debug = &vm->debug;
+    struct vcpu *vcpu = &vm->vcpu;
+    struct vm_debug_stop stop = {
+        .reason = VM_DEBUG_END,
+        .instructions = vcpu->engine_operations->instructions(vcpu),
+    };
+
+    if (!debug->hook)
+        return;
+    vmcs_set(&vcpu->vmcs, VMCS_ENTRY_INTERRUPTION_INFO, 0);
+    if (vcpu->vmcs.launched)
+        vmentry(&vcpu->cpu, false);
+    debug->hook(debug->context, vm, &stop);
+}
+
+struct cpu *vm_debug_cpu(struct vm *vm)
+{
+    return &vm->vcpu.cpu;
+}
+
+void vm_debug_changed(struct vm *vm)
+{
+    vm->vcpu.cpu.changed |= CPU_CHANGED_TLB;
+    vm->debug.changed = true;
+}
+
+/* --- Memory ------------------------------------------------------------------------------------
+ */
+
+/* Host address of the byte at a linear address, NULL if it is not in RAM or ROM. A page that EPT
+ * does not map yet is there all the same. */
+static uint8_t *at_linear(struct vm *vm, uint64_t linear)
+{
+    struct mmu *mmu = &vm->vcpu.cpu.mmu;
+    struct translation translation;
+    struct mmu_fault fault;
+    uint64_t gpa;
+
+    if ((uint64_t)((int64_t)(linear << 7) >> 7) != linear) /* not even with LA57 canonical */
+        return NULL;
+    switch (
+        mmu_translate(mmu, linear, ACCESS_READ | ACCESS_AC | ACCESS_PROBE, &translation, &fault)) {
+    case MMU_OK:
+        gpa = translation.gpa;
+        break;
+    case MMU_EPT_VIOLATION:
+        gpa = fault.gpa;
+        if (!(fault.qualification & EPT_FINAL_ACCESS))
+            return NULL;
+        break;
+    default:
+        return NULL;
+    }
+    return guest_memory_at(&vm->memory, gpa, 1);
+}
+
+static size_t in_page(uint64_t address, size_t size)
+{
+    size_t rest = FRAME_SIZE - (address & (FRAME_SIZE - 1));
+
+    return size < rest ? size : rest;
+}
+
+size_t vm_debug_read(struct vm *vm, uint64_t linear, void *data, size_t size)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        const uint8_t *from = at_linear(vm, linear + done);
+        size_t part = in_page(linear + done, size - done);
+
+        if (!from)
+            break;
+        memcpy((uint8_t *)data + done, from, part);
+        done += part;
+    }
+    return done;
+}
+
+size_t vm_debug_write(struct vm *vm, uint64_t linear, const void *data, size_t size)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        uint8_t *to = at_linear(vm, linear + done);
+        size_t part = in_page(linear + done, size - done);
+
+        if (!to)
+            break;
+        memcpy(to, (const uint8_t *)data + done, part);
+        done += part;
+    }
+    if (done) {
+        vm->vcpu.engine_operations->flush_code(&vm->vcpu);
+        vm_debug_changed(vm);
+    }
+    return done;
+}
+
+size_t vm_debug_read_physical(struct vm *vm, uint64_t gpa, void *data, size_t size)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        size_t part = in_page(gpa + done, size - done);
+        const uint8_t *from = guest_memory_at(&vm->memory, gpa + done, part);
+
+        if (!from)
+            break;
+        memcpy((uint8_t *)data + done, from, part);
+        done += part;
+    }
+    return done;
+}
+
+/* --- Hashes ------------------------------------------------------------------------------------
+ */
+
+uint64_t vm_debug_hash_memory(struct vm *vm)
+{
+    XXH64_state_t state;
+
+    XXH64_reset(&state, 0);
+    for (unsigned i = 0; i < vm->memory.count; i++) {
+        const struct memory_slot *slot = &vm->memory.slots[i];
+        const uint64_t head[] = {slot->kind, slot->gpa, slot->size};
+
+        XXH64_update(&state, head, sizeof(head));
+        if (slot->kind != SLOT_MMIO)
+            XXH64_update(&state, physmem_at(&vm->physmem, slot->hpa), slot->size);
+    }
+    return XXH64_digest(&state);
+}
+
+static void hash_words(XXH64_state_t *state, const uint64_t *words, unsigned count)
+{
+    XXH64_update(state, words, count * sizeof(*words));
+}
+
+uint64_t vm_debug_hash_registers(struct vm *vm)
+{
+    const struct cpu_state *cpu = &vm->vcpu.cpu.state;
+    XXH64_state_t state;
+
+    XXH64_reset(&state, 0);
+    hash_words(&state, cpu->gpr, GPR_COUNT);
+    for (unsigned i = 0; i < SEG_COUNT; i++) {
+        const struct segment *segment = &cpu->seg[i];
+        const uint64_t words[] = {segment->selector, segment->base, segment->limit,
+                                  segment->access_rights};
+
+        hash_words(&state, words, 4);
+    }
+    const uint64_t words[] = {
+        cpu->rip,
+        cpu->rflags,
+        cpu->gdtr.base,
+        cpu->gdtr.limit,
+        cpu->idtr.base,
+        cpu->idtr.limit,
+        cpu->cr0,
+        cpu->cr2,
+        cpu->cr3,
+        cpu->cr4,
+        cpu->xcr0,
+        cpu->dr[0],
+        cpu->dr[1],
+        cpu->dr[2],
+        cpu->dr[3],
+        cpu->dr6,
+        cpu->dr7,
+        cpu->efer,
+        cpu->star,
+        cpu->lstar,
+        cpu->cstar,
+        cpu->fmask,
+        cpu->kernel_gs_base,
+        cpu->tsc_aux,
+        cpu->sysenter_cs,
+        cpu->sysenter_esp,
+        cpu->sysenter_eip,
+        cpu->interruptibility,
+    };
+    hash_words(&state, words, sizeof(words) / sizeof(*words));
+    return XXH64_digest(&state);
+}
