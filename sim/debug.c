@@ -20,6 +20,8 @@ void vm_debug_attach(struct vm *vm, vm_debug_hook *hook, void *context)
 void vm_debug_stop_at(struct vm *vm, uint64_t instructions)
 {
     vm->debug.stop_at = instructions;
+    if (vm->debug.standing && instructions <= vm->vcpu.engine_operations->instructions(&vm->vcpu))
+        vm->debug.stop_at = UINT64_MAX; /* that is here */
     if (vm->state == VM_RUNNING)
         vm_reconsider(vm);
 }
@@ -43,7 +45,9 @@ void vm_debug_stopped(struct vcpu *vcpu, enum vm_debug_reason reason, uint64_t a
 
     vcpu->engine_operations->pull(vcpu);
     debug->changed = false;
+    debug->standing = true;
     debug->hook(debug->context, vcpu->vm, &stop);
+    debug->standing = false;
     if (debug->changed)
         vcpu->engine_operations->push(vcpu);
 }
@@ -59,7 +63,10 @@ void vm_debug_boundary(struct vcpu *vcpu, uint64_t instructions)
     } else if (instructions >= debug->stop_at) {
         debug->stop_at = UINT64_MAX;
         vm_debug_stopped(vcpu, VM_DEBUG_COUNT, 0);
+    } else {
+        return;
     }
+    vm_reconsider(vcpu->vm); /* the deadline stands where the hook was to be called */
 }
 
 /*

@@ -33,8 +33,13 @@ struct vm_debug_stop {
 typedef void vm_debug_hook(void *context, struct vm *vm, const struct vm_debug_stop *stop);
 void vm_debug_attach(struct vm *vm, vm_debug_hook *hook, void *context);
 
-/* Calls the hook when so many instructions have retired (at once if they have already, but not a
- * second time at the same boundary); UINT64_MAX: never. One place at a time; met once. */
+/*
+ * A count names one state: events that come at that boundary have been delivered, and an
+ * instruction executes next.
+ *
+ * Calls the hook when so many instructions have retired; at once if they have already, but from the
+ * hook only for a count to come. UINT64_MAX: never. One place at a time; met once.
+ */
 void vm_debug_stop_at(struct vm *vm, uint64_t instructions);
 /* Has the hook called soon; from any thread or signal handler. */
 void vm_debug_interrupt(struct vm *vm);

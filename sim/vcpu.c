@@ -83,7 +83,6 @@ static bool host_interrupt_is_due(const struct vcpu *vcpu, uint64_t instructions
 static void serve_user(struct vcpu *vcpu, uint64_t instructions)
 {
     struct vm *vm = vcpu->vm;
-    vm_debug_boundary(vcpu, instructions);
     if (atomic_exchange(&vcpu->kicked, false) || instructions >= vm->progress_at ||
         instructions >= vm_next_input(vm))
         vm_serve_requests(vm);

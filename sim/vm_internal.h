@@ -23,7 +23,8 @@ struct vm_debug {
     void *context;
     uint64_t stop_at; /* UINT64_MAX: never */
     _Atomic bool interrupted;
-    bool changed; /* by the hook */
+    bool changed;  /* by the hook */
+    bool standing; /* in the hook */
 };
 
 /* Inputs from a recording in place of those from outside (vm_feed_inputs). */
@@ -104,8 +105,8 @@ bool vm_has_input(struct vm *vm);
 /* The instruction count at which a recorded input is due, or UINT64_MAX. */
 uint64_t vm_next_input(const struct vm *vm);
 
-/* sim/debug.c: at a boundary, calls the hook if it is due; from the engine, for its own reasons
- * (nothing may have been changed in the engine's copy of the state since the boundary). */
+/* sim/debug.c: called by the engine just before the next instruction, once there is no more event
+ * to come before it: calls the hook if it is due. And for the engine's own reasons. */
 void vm_debug_boundary(struct vcpu *vcpu, uint64_t instructions);
 void vm_debug_stopped(struct vcpu *vcpu, enum vm_debug_reason reason, uint64_t address);
 /* The guest has stopped: calls the hook a last time. */

@@ -145,8 +145,8 @@ Test(sim_determinism, torture)
 
 /*
  * Other threads ask for pauses at times that differ from run to run: the guest and its trace know
- * nothing of it; only how code was translated around the pauses differs. The engine's library sizes its TLB by the
- * clock, which must be the simulated one.
+ * nothing of it; only how code was translated around the pauses differs. The engine's library sizes
+ * its TLB by the clock, which must be the simulated one.
  */
 static atomic_bool finished;
 static atomic_uint pauses;

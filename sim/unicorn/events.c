@@ -256,10 +256,6 @@ EXPORT bool x86_cpu_exec_interrupt_x86_64(void *cs, int request)
         exit = true;
     } else if (budget <= 0 || atomic_load(&engine->vcpu->kicked)) {
         exit = vcpu_boundary(engine->vcpu);
-        if (engine->diverted && !exit) {
-            engine->diverted = false;
-            unicorn_resume(engine);
-        }
     }
     if (exit) {
         unicorn_pull(engine, STATE_ALL);
@@ -268,6 +264,11 @@ EXPORT bool x86_cpu_exec_interrupt_x86_64(void *cs, int request)
         return false;
     }
     unicorn_code_breakpoints(engine);
+    vm_debug_boundary(engine->vcpu, unicorn_instructions(engine));
+    if (engine->diverted) {
+        engine->diverted = false;
+        unicorn_resume(engine);
+    }
     budget = (int64_t)engine->env->bnd_regs[0];
     uint32_t *next_block = &CS_FIELD(cs, CS_CFLAGS_NEXT_TB, uint32_t);
     if (budget > 0 && budget <= EXACT_STOP_MAX && *next_block == CFLAGS_DEFAULT) {
