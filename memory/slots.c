@@ -178,6 +178,29 @@ int guest_memory_fill(const struct guest_memory *memory, uint64_t gpa, uint8_t b
     return 0;
 }
 
+static uint64_t slot_rights(const struct memory_slot *slot)
+{
+    return slot->kind == SLOT_ROM ? EPT_READ | EPT_EXECUTE : EPT_ALL;
+}
+
+int guest_memory_map_page(const struct guest_memory *memory, struct ept *ept, uint64_t gpa,
+                          unsigned max_page_shift)
+{
+    const struct memory_slot *slot = guest_memory_find(memory, gpa);
+    if (!slot || slot->kind == SLOT_MMIO)
+        return -EFAULT;
+    unsigned shift = max_page_shift;
+    for (; shift > 12; shift = shift == 30 ? 21 : 12) {
+        uint64_t size = 1ull << shift, start = gpa & ~(size - 1);
+        bool inside = start >= slot->gpa && start + size <= slot->gpa + slot->size;
+        if (inside && !((slot->hpa + (start - slot->gpa)) & (size - 1)))
+            break;
+    }
+    uint64_t start = gpa & ~((1ull << shift) - 1);
+    return ept_map(ept, start, slot->hpa + (start - slot->gpa), shift, slot_rights(slot),
+                   EPT_TYPE_WB);
+}
+
 int guest_memory_map_ept(const struct guest_memory *memory, struct ept *ept,
                          unsigned max_page_shift)
 {
@@ -185,9 +208,8 @@ int guest_memory_map_ept(const struct guest_memory *memory, struct ept *ept,
         const struct memory_slot *slot = &memory->slots[i];
         if (slot->kind == SLOT_MMIO)
             continue;
-        uint64_t rights = slot->kind == SLOT_ROM ? EPT_READ | EPT_EXECUTE : EPT_ALL;
-        int error = ept_map_range(ept, slot->gpa, slot->hpa, slot->size, max_page_shift, rights,
-                                  EPT_TYPE_WB);
+        int error = ept_map_range(ept, slot->gpa, slot->hpa, slot->size, max_page_shift,
+                                  slot_rights(slot), EPT_TYPE_WB);
         if (error)
             return error;
     }

@@ -65,5 +65,9 @@ int guest_memory_fill(const struct guest_memory *memory, uint64_t gpa, uint8_t b
 /* Maps every slot of RAM and ROM (memory type WB). max_page_shift: 12, 21 or 30. 0 or -errno. */
 int guest_memory_map_ept(const struct guest_memory *memory, struct ept *ept,
                          unsigned max_page_shift);
+/* Maps the largest page around gpa that lies in its slot. Returns 0, -EFAULT where neither RAM nor
+ * ROM is, or -ENOMEM. */
+int guest_memory_map_page(const struct guest_memory *memory, struct ept *ept, uint64_t gpa,
+                          unsigned max_page_shift);
 
 #endif

@@ -1,7 +1,5 @@
 /* The guest's memory as the handler maps it in EPT: whole, page by page, or withdrawn at random;
  * and the machine's random numbers. */
-#include <errno.h>
-
 #include "sim/vm_internal.h"
 
 /* SplitMix64 (Steele, Lea, Flood 2014). */
@@ -23,27 +21,10 @@ static unsigned page_shift_of(uint64_t page_size)
     return page_size >= 1ull << 30 ? 30 : page_size >= 1ull << 21 ? 21 : 12;
 }
 
-static uint64_t slot_rights(const struct memory_slot *slot)
-{
-    return slot->kind == SLOT_ROM ? EPT_READ | EPT_EXECUTE : EPT_ALL;
-}
-
 int vm_map_page(struct vm *vm, uint64_t gpa)
 {
-    const struct memory_slot *slot = guest_memory_find(&vm->memory, gpa);
-    if (!slot || slot->kind == SLOT_MMIO)
-        return -EFAULT;
-    /* The largest page that lies within the slot. */
-    unsigned shift = page_shift_of(vm->config.ept_page_size);
-    for (; shift > 12; shift = shift == 30 ? 21 : 12) {
-        uint64_t size = 1ull << shift, start = gpa & ~(size - 1);
-        bool inside = start >= slot->gpa && start + size <= slot->gpa + slot->size;
-        if (inside && !((slot->hpa + (start - slot->gpa)) & (size - 1)))
-            break;
-    }
-    uint64_t start = gpa & ~((1ull << shift) - 1);
-    return ept_map(&vm->ept, start, slot->hpa + (start - slot->gpa), shift, slot_rights(slot),
-                   EPT_TYPE_WB);
+    return guest_memory_map_page(&vm->memory, &vm->ept, gpa,
+                                 page_shift_of(vm->config.ept_page_size));
 }
 
 int vm_map_all(struct vm *vm)
