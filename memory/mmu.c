@@ -7,6 +7,7 @@
 
 #define likely(condition)   __builtin_expect(!!(condition), 1)
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
+#define cold                __attribute__((cold, noinline))
 
 #define CR0_TRANSLATION (PAGING_CR0_PG | PAGING_CR0_WP)
 #define CR4_TRANSLATION                                                                      \
@@ -111,6 +112,7 @@ void mmu_init_view(struct mmu *view, const struct mmu *mmu)
     *view = *mmu;
     tlb_init(&view->tlb, &nothing_cached);
     view->log = NULL;
+    view->observer = NULL;
 }
 
 void mmu_destroy(struct mmu *mmu)
@@ -223,6 +225,31 @@ static void count_fault(struct mmu *mmu, enum mmu_status status)
         mmu->stats.ept_misconfigs++;
 }
 
+/* out: NULL after a fault. */
+static cold void tell_walk(const struct mmu *mmu, uint64_t linear, unsigned access,
+                           const struct walk_result *result, const struct translation *out,
+                           const struct mmu_fault *fault)
+{
+    struct mmu_walk_report report = {
+        .linear = linear,
+        .access = access,
+        .guest_references = result->guest_references,
+        .ept_references = result->ept_references,
+    };
+
+    if (out) {
+        report.gpa = out->gpa;
+        report.hpa = out->hpa;
+        report.page_shift = out->page_shift;
+    } else {
+        bool page_fault = fault->status == MMU_PAGE_FAULT;
+        report.status = fault->status;
+        report.gpa = page_fault ? 0 : fault->gpa;
+        report.error_code = page_fault ? fault->error_code : (uint32_t)fault->qualification;
+    }
+    mmu->observer->walk(mmu->observer->context, &report);
+}
+
 static void remember(struct mmu *mmu, uint64_t linear, const struct walk_result *result)
 {
     uint64_t page_mask = UINT64_MAX << result->shift;
@@ -262,22 +289,31 @@ static enum mmu_status walk_and_remember(struct mmu *mmu, uint64_t linear, unsig
         count_references(mmu, &result);
         remember(mmu, linear, &result);
         translation_from_walk(mmu, out, &result, access);
+        if (unlikely(mmu->observer))
+            tell_walk(mmu, linear, access, &result, out, fault);
         return MMU_OK;
     }
     status = mmu_walk(mmu, linear, access, WALK_USE_CACHES | WALK_SET_FLAGS | WALK_FILL, mmu->log,
                       &result, fault);
     count_references(mmu, &result);
     if (status != MMU_OK && result.used_cache) {
+        const struct walk_result first = result;
+
         mmu_forget_page_fault(mmu, linear);
         status =
             mmu_walk(mmu, linear, access, WALK_SET_FLAGS | WALK_FILL, mmu->log, &result, fault);
         count_references(mmu, &result);
+        result.guest_references += first.guest_references;
+        result.ept_references += first.ept_references;
     }
     if (status == MMU_OK) {
         remember(mmu, linear, &result);
         translation_from_walk(mmu, out, &result, access);
-        return MMU_OK;
     }
+    if (unlikely(mmu->observer))
+        tell_walk(mmu, linear, access, &result, status == MMU_OK ? out : NULL, fault);
+    if (status == MMU_OK)
+        return MMU_OK;
     count_fault(mmu, status);
     if (status == MMU_PAGE_FAULT)
         mmu_forget_page_fault(mmu, linear);
@@ -298,6 +334,14 @@ static enum mmu_status probe(struct mmu *mmu, uint64_t linear, unsigned access,
     if (status == MMU_OK)
         translation_from_walk(mmu, out, &result, access);
     return status;
+}
+
+static cold void tell_physical_walk(const struct mmu *mmu, const uint64_t *linear, unsigned access,
+                                    const struct walk_result *result, const struct translation *out,
+                                    const struct mmu_fault *fault)
+{
+    tell_walk(mmu, linear ? *linear : 0, linear ? access : access | ACCESS_PHYSICAL, result, out,
+              fault);
 }
 
 /* Guest-physical mappings serve accesses without guest paging. linear: NULL if there is none. */
@@ -325,6 +369,8 @@ static enum mmu_status translate_guest_physical(struct mmu *mmu, uint64_t gpa, u
     count_references(mmu, &result);
     if (status != MMU_OK) {
         count_fault(mmu, status);
+        if (unlikely(mmu->observer))
+            tell_physical_walk(mmu, linear, access, &result, NULL, fault);
         if (status == MMU_EPT_VIOLATION)
             mmu_forget_ept_violation(mmu, fault, linear != NULL);
         return status;
@@ -335,6 +381,8 @@ static enum mmu_status translate_guest_physical(struct mmu *mmu, uint64_t gpa, u
                         result.rights & RIGHT_EPT_ALL);
     translation_fill(out, result.hpa, result.gpa, result.shift, NO_GUEST_PAGE,
                      result.rights >> RIGHT_EPT_SHIFT, false);
+    if (unlikely(mmu->observer))
+        tell_physical_walk(mmu, linear, access, &result, out, fault);
     return MMU_OK;
 }
 

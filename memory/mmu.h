@@ -27,6 +27,7 @@ enum access_type { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH };
 #define ACCESS_IMPLICIT  (1u << 3) /* implicit supervisor-mode access (descriptor tables, TSS) */
 #define ACCESS_AC        (1u << 4) /* RFLAGS.AC = 1: explicit supervisor accesses ignore SMAP */
 #define ACCESS_PROBE     (1u << 5) /* ask only: sets no A/D flag, caches nothing */
+#define ACCESS_PHYSICAL  (1u << 6) /* in struct mmu_walk_report: of a guest-physical address */
 
 enum mmu_status { MMU_OK, MMU_PAGE_FAULT, MMU_EPT_VIOLATION, MMU_EPT_MISCONFIG };
 
@@ -78,6 +79,37 @@ struct walk_reference {
     uint64_t entry;      /* its value */
 };
 
+/* A walk after a TLB miss, as an observer is told of it. */
+struct mmu_walk_report {
+    uint64_t linear; /* 0 if ACCESS_PHYSICAL */
+    uint64_t gpa;    /* of the byte; after a page fault 0 */
+    uint64_t hpa;    /* of the byte; after a fault 0 */
+    unsigned access; /* ACCESS_* */
+    enum mmu_status status;
+    uint32_t error_code; /* of a page fault; low half of an EPT violation's qualification */
+    unsigned guest_references, ept_references;
+    uint8_t page_shift; /* as in struct translation; after a fault 0 */
+};
+
+/* What invalidates, whether or not anything was there to be dropped. */
+enum mmu_flush {
+    MMU_FLUSH_CR3 = 1, /* MOV to CR3 */
+    MMU_FLUSH_CONTROL, /* CR0.PG, CR4 */
+    MMU_FLUSH_INVLPG,
+    MMU_FLUSH_INVPCID,
+    MMU_FLUSH_INVVPID,
+    MMU_FLUSH_INVEPT,
+    MMU_FLUSH_TRANSITION, /* VM entry, VM exit without VPID */
+};
+
+/* Who wants to know. The functions must not call the MMU. */
+struct mmu_observer {
+    void (*walk)(void *context, const struct mmu_walk_report *report);
+    /* type: of INVPCID, INVVPID, INVEPT. address: linear address; CR3's new value; EPTP. */
+    void (*flush)(void *context, enum mmu_flush kind, unsigned type, uint64_t address);
+    void *context;
+};
+
 /* Accesses that translate differently: user or supervisor, implicit, AC; and ACCESS_PROBE. */
 #define ACCESS_MODE_SHIFT 2
 #define ACCESS_MODES      16
@@ -115,6 +147,7 @@ struct mmu {
     struct access_rules rules[ACCESS_RULES];
     struct tlb tlb;
     struct mmu_stats stats;
+    const struct mmu_observer *observer; /* NULL: nobody; the caller's */
     struct walk_log
         *log; /* NULL unless someone looks; then holds the references of the last walk */
 };

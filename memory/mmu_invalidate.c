@@ -32,6 +32,12 @@
 /* Linear and combined mappings of a VPID, whatever the EP4TA. */
 #define CONTEXT_OF_VPID (TLB_CONTEXT_VPID | TLB_CONTEXT_GUEST_PHYSICAL)
 
+static inline void tell(const struct mmu *mmu, enum mmu_flush kind, unsigned type, uint64_t address)
+{
+    if (__builtin_expect(mmu->observer != NULL, 0))
+        mmu->observer->flush(mmu->observer->context, kind, type, address);
+}
+
 static unsigned invalidate(struct mmu *mmu, unsigned arrays, const struct tlb_scope *scope)
 {
     unsigned dropped = tlb_invalidate(&mmu->tlb, arrays, scope);
@@ -65,6 +71,7 @@ bool mmu_mov_cr3(struct mmu *mmu, uint64_t cr3)
     scope.pcid = pcids ? cr3 & 0xfff : 0;
     scope.spare_global = true;
     invalidate(mmu, TLB_LINEAR_ARRAYS, &scope);
+    tell(mmu, MMU_FLUSH_CR3, 0, regs.cr3);
     return true;
 }
 
@@ -78,6 +85,7 @@ bool mmu_set_cr0(struct mmu *mmu, uint64_t cr0)
     if (paging_ends) {
         struct tlb_scope scope = scope_of_vpid(mmu->vpid);
         invalidate(mmu, TLB_LINEAR_ARRAYS, &scope);
+        tell(mmu, MMU_FLUSH_CONTROL, 0, 0);
     }
     return changed;
 }
@@ -90,10 +98,12 @@ bool mmu_set_cr4(struct mmu *mmu, uint64_t cr4)
 
     if (toggled & PAGING_CR4_PGE || regs.cr4 & ~cr4 & PAGING_CR4_PCIDE) {
         invalidate(mmu, TLB_LINEAR_ARRAYS, &scope);
+        tell(mmu, MMU_FLUSH_CONTROL, 0, 0);
     } else if (toggled & PAGING_CR4_PAE || cr4 & ~regs.cr4 & PAGING_CR4_SMEP) {
         scope.any_pcid = false;
         scope.pcid = mmu->derived.paging.pcid;
         invalidate(mmu, TLB_LINEAR_ARRAYS, &scope);
+        tell(mmu, MMU_FLUSH_CONTROL, 0, 0);
     }
     regs.cr4 = cr4;
     return mmu_registers_replace(mmu, &regs);
@@ -127,6 +137,7 @@ void mmu_invlpg(struct mmu *mmu, uint64_t linear)
     scope.address = linear;
     dropped += tlb_invalidate(&mmu->tlb, TLB_PAGE_ARRAYS, &scope);
     mmu->stats.flushes += dropped != 0;
+    tell(mmu, MMU_FLUSH_INVLPG, 0, linear);
 }
 
 void mmu_invpcid(struct mmu *mmu, unsigned type, uint16_t pcid, uint64_t linear)
@@ -140,6 +151,7 @@ void mmu_invpcid(struct mmu *mmu, unsigned type, uint16_t pcid, uint64_t linear)
     scope.pcid = pcid & 0xfff;
     scope.spare_global = type != 2;
     invalidate(mmu, TLB_LINEAR_ARRAYS, &scope);
+    tell(mmu, MMU_FLUSH_INVPCID, type, type == 0 ? linear : 0);
 }
 
 void mmu_invvpid(struct mmu *mmu, unsigned type, uint16_t vpid, uint64_t linear)
@@ -155,6 +167,7 @@ void mmu_invvpid(struct mmu *mmu, unsigned type, uint16_t vpid, uint64_t linear)
         scope.spare_vpid0 = true;
     }
     invalidate(mmu, TLB_LINEAR_ARRAYS, &scope);
+    tell(mmu, MMU_FLUSH_INVVPID, type, type == 0 ? linear : 0);
 }
 
 void mmu_invept(struct mmu *mmu, unsigned type, uint64_t eptp)
@@ -168,12 +181,14 @@ void mmu_invept(struct mmu *mmu, unsigned type, uint64_t eptp)
     if (type == 1)
         scope.context_mask |= TLB_CONTEXT_EP4TA;
     invalidate(mmu, TLB_LINEAR_ARRAYS | 1u << TLB_GUEST_PHYSICAL, &scope);
+    tell(mmu, MMU_FLUSH_INVEPT, type, type == 1 ? eptp : 0);
 }
 
 void mmu_flush_vpid0(struct mmu *mmu)
 {
     struct tlb_scope scope = scope_of_vpid(0);
     invalidate(mmu, TLB_LINEAR_ARRAYS, &scope);
+    tell(mmu, MMU_FLUSH_TRANSITION, 0, 0);
 }
 
 /* ---- Faults --------------------------------------------------------------------------------- */

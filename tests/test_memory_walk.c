@@ -244,14 +244,50 @@ static bool same_rights(const struct outcome *naive, const struct translation *t
            translation->page_shift == naive->page_shift;
 }
 
+/* The last report of a walk to an observer. */
+static struct mmu_walk_report reported;
+static unsigned reports;
+
+static void note_walk(void *context, const struct mmu_walk_report *report)
+{
+    reported = *report;
+    reports++;
+}
+
+static void ignore_flush(void *context, enum mmu_flush kind, unsigned type, uint64_t address)
+{
+}
+
+/* What an observer was told of an access that walked. */
+static bool same_report(const struct outcome *naive, uint64_t linear, unsigned access)
+{
+    bool same = reported.linear == linear && reported.access == access &&
+                reported.status == naive->status &&
+                reported.guest_references == naive->guest_references &&
+                reported.ept_references == naive->ept_references;
+
+    switch (naive->status) {
+    case MMU_OK:
+        return same && reported.gpa == naive->gpa && reported.hpa == naive->hpa &&
+               reported.page_shift == naive->page_shift && reported.error_code == 0;
+    case MMU_PAGE_FAULT:
+        return same && reported.error_code == naive->error_code && reported.gpa == 0;
+    default:
+        return same && reported.error_code == (uint32_t)naive->qualification &&
+               reported.gpa == naive->gpa && reported.hpa == 0;
+    }
+}
+
 /* Nothing cached: everything must agree, down to the number of references. */
 Test(memory_walk, agrees_with_the_naive_walker)
 {
+    static const struct mmu_observer observer = {note_walk, ignore_flush, NULL};
     static struct bench bench;
     unsigned statuses[4] = {0};
 
     random_seed(0x5eed0001);
     bench_open(&bench);
+    bench.mmu.observer = &observer;
     for (unsigned i = 0; i < WALKS; i++) {
         if (i % 4 == 0)
             random_machine(&bench.machine);
@@ -261,6 +297,7 @@ Test(memory_walk, agrees_with_the_naive_walker)
         struct translation translation = {0};
         struct mmu_fault fault = {0};
         struct mmu_stats before = bench.mmu.stats;
+        reports = 0;
 
         struct outcome naive = naive_translate(&bench.machine, linear, access);
         enum mmu_status status = mmu_translate(&bench.mmu, linear, access, &translation, &fault);
@@ -272,6 +309,9 @@ Test(memory_walk, agrees_with_the_naive_walker)
             same &= memcmp(&before, &bench.mmu.stats, sizeof(before)) == 0;
         else
             same &= guest == naive.guest_references && ept == naive.ept_references;
+        same &= reports == bench.mmu.stats.walks - before.walks;
+        if (reports)
+            same &= same_report(&naive, linear, access);
         if (!same)
             describe(&bench, linear, access, &naive, status, &translation, &fault);
         cr_assert(same, "walk %u differs (references %lu+%lu)", i, (unsigned long)guest,

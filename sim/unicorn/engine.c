@@ -156,6 +156,7 @@ static int engine_run(struct vcpu *vcpu)
 {
     struct unicorn_engine *engine = vcpu->engine;
     unicorn_current = engine;
+    unicorn_tracing_begin(engine);
     unicorn_push(engine, STATE_ALL);
     if (code_buffer_full(engine))
         tb_flush_x86_64(engine->cs);

@@ -13,6 +13,7 @@
  *   breakpoints.c  breakpoint registers
  *   canonical.c    non-canonical addresses
  *   segments.c     IRET, far RET, segment loads: where the library is wrong
+ *   tracing.c      events of the deeper trace levels
  *   originals.h  the functions of the library that the engine calls or replaces
  *
  * Functions named like the library's (NAME_x86_64) replace them in the whole process: the dynamic
@@ -64,6 +65,17 @@ struct alignment {
     int opcode;
 };
 
+/* tracing.c */
+struct tracing {
+    struct trace_sink *sink;
+    struct mmu_observer observer;
+    /* A miss of the soft TLB is being served, for an access at this place in translated code (0: a
+     * fetch between blocks). */
+    bool filling;
+    uintptr_t fill_return_address;
+    bool executing; /* the processor model executes an instruction, which is counted already */
+};
+
 struct unicorn_engine {
     uc_engine *uc;
     void *cs;
@@ -104,6 +116,7 @@ struct unicorn_engine {
 
     struct breakpoints breakpoints;
     struct alignment alignment;
+    struct tracing tracing;
 
     /* 2-MiB regions (by hash) in which large guest pages were filled, 4 KiB at a time, since the
      * last flush: INVLPG of such a page must drop all of its pieces. */
@@ -190,7 +203,20 @@ _Noreturn void unicorn_noncanonical_data(struct unicorn_engine *engine, uint64_t
 /* A branch has been made: #GP(0) at it if its target is not canonical. */
 void unicorn_check_branch(struct unicorn_engine *engine, uintptr_t return_address);
 
+/* tracing.c */
+/* Before the engine runs: what the sink wants is constant while it does. */
+void unicorn_tracing_begin(struct unicorn_engine *engine);
+
 /* mmu.c */
+/* Where the block stood before a look at the state of an instruction in its middle. */
+struct block_position {
+    uint64_t eip, rest; /* rest: instructions of the block from the one looked at on */
+    uint32_t cc_op;
+};
+/* Brings RIP, flags and count to the instruction at return_address (0: they are), and back. */
+void unicorn_position_at(struct unicorn_engine *engine, uintptr_t return_address,
+                         struct block_position *saved);
+void unicorn_position_back(struct unicorn_engine *engine, const struct block_position *saved);
 int unicorn_mmu_create(struct unicorn_engine *engine);
 void unicorn_flush_tlb(struct unicorn_engine *engine);
 void unicorn_flush_page(struct unicorn_engine *engine, uint64_t linear);

@@ -20,6 +20,7 @@
 
 _Noreturn void unicorn_resume(struct unicorn_engine *engine)
 {
+    engine->tracing.executing = false;
     CS_FIELD(engine->cs, CS_EXCEPTION_INDEX, int32_t) = -1;
     cpu_loop_exit_x86_64(engine->cs);
 }
@@ -55,6 +56,7 @@ bool unicorn_settle_exit(struct unicorn_engine *engine)
 _Noreturn void unicorn_deliver(struct unicorn_engine *engine, const struct event *event)
 {
     struct event copy = *event;
+    engine->tracing.executing = false;
     unicorn_take_debug_hits(engine, &copy);
     enum delivery_result result = cpu_deliver(engine->cpu, &copy, false);
     if (result == DELIVERED) {
@@ -69,6 +71,7 @@ _Noreturn void unicorn_deliver(struct unicorn_engine *engine, const struct event
 
 _Noreturn void unicorn_memory_fault(struct unicorn_engine *engine, const struct mmu_fault *fault)
 {
+    engine->tracing.executing = false;
     unicorn_pull(engine, STATE_ALL);
     if (fault->status == MMU_PAGE_FAULT) {
         struct event event = {.type = EVENT_HARDWARE_EXCEPTION,

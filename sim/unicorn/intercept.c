@@ -490,6 +490,7 @@ EXPORT void helper_syscall_x86_64(struct env *env, int next_eip_addend)
     struct unicorn_engine *engine = unicorn_current;
     struct cpu *cpu = engine->cpu;
 
+    engine->tracing.executing = true;
     unicorn_pull(engine, STATE_BASIC);
     const struct insn *insn = decoded_insn(engine, CALLER);
     int depth = needs_basic_state(engine, insn) ? STATE_BASIC : STATE_ALL;
@@ -499,6 +500,7 @@ EXPORT void helper_syscall_x86_64(struct env *env, int next_eip_addend)
     engine->step_after = env->eflags & RFLAGS_TF;
 
     enum outcome outcome = insn->kind == INSN_IRET ? iret(engine, insn) : execute(engine, insn);
+    engine->tracing.executing = false;
     if (outcome == OUTCOME_DONE) {
         complete(engine, insn, depth);
         return;

@@ -79,15 +79,8 @@ static unsigned access_of(int access, int mmu_idx, bool probe)
     return probe ? flags | ACCESS_PROBE : flags;
 }
 
-/* Where the block stood before a look at the state of an instruction in its middle. */
-struct block_position {
-    uint64_t eip, rest; /* rest: instructions of the block from the one looked at on */
-    uint32_t cc_op;
-};
-
-/* Brings RIP, flags and count to the instruction at return_address. */
-static void position_at(struct unicorn_engine *engine, uintptr_t return_address,
-                        struct block_position *saved)
+void unicorn_position_at(struct unicorn_engine *engine, uintptr_t return_address,
+                         struct block_position *saved)
 {
     struct env *env = engine->env;
     uint64_t budget = env->bnd_regs[0];
@@ -95,10 +88,9 @@ static void position_at(struct unicorn_engine *engine, uintptr_t return_address,
     if (return_address)
         cpu_restore_state_x86_64(engine->cs, return_address, true);
     saved->rest = env->bnd_regs[0] - budget;
-    unicorn_pull(engine, STATE_BASIC);
 }
 
-static void position_back(struct unicorn_engine *engine, const struct block_position *saved)
+void unicorn_position_back(struct unicorn_engine *engine, const struct block_position *saved)
 {
     engine->env->eip = saved->eip;
     engine->env->bnd_regs[0] -= saved->rest;
@@ -116,14 +108,15 @@ static enum vcpu_action ept_exit(struct unicorn_engine *engine, const struct mmu
 {
     struct vcpu *vcpu = engine->vcpu;
     struct block_position position;
-    position_at(engine, return_address, &position);
+    unicorn_position_at(engine, return_address, &position);
+    unicorn_pull(engine, STATE_BASIC);
     bool device = vm_is_device(vcpu->vm, fault->gpa);
     if (device && position.rest > 1) {
         CS_FIELD(engine->cs, CS_CFLAGS_NEXT_TB, uint32_t) = 1;
         unicorn_resume(engine);
     }
     if (device && vcpu->mmio_granted_at == unicorn_instructions(engine)) {
-        position_back(engine, &position);
+        unicorn_position_back(engine, &position);
         return VCPU_ACCESS;
     }
     bool nmi_unblocked = engine->cpu->vmx.nmi_unblocked_by_iret;
@@ -134,8 +127,19 @@ static enum vcpu_action ept_exit(struct unicorn_engine *engine, const struct mmu
         unicorn_leave(engine);
     }
     engine->cpu->vmx.nmi_unblocked_by_iret = nmi_unblocked; /* the IRET goes on */
-    position_back(engine, &position);
+    unicorn_position_back(engine, &position);
     return action;
+}
+
+static enum mmu_status translate(struct unicorn_engine *engine, uint64_t linear, unsigned flags,
+                                 uintptr_t return_address, struct translation *translation,
+                                 struct mmu_fault *fault)
+{
+    engine->tracing.fill_return_address = return_address;
+    engine->tracing.filling = true;
+    enum mmu_status status = mmu_translate(&engine->cpu->mmu, linear, flags, translation, fault);
+    engine->tracing.filling = false;
+    return status;
 }
 
 EXPORT bool x86_cpu_tlb_fill_x86_64(void *cs, uint64_t linear, int size, int access, int mmu_idx,
@@ -155,7 +159,7 @@ EXPORT bool x86_cpu_tlb_fill_x86_64(void *cs, uint64_t linear, int size, int acc
     struct mmu_fault fault;
     bool device = false;
     enum mmu_status status;
-    while ((status = mmu_translate(&engine->cpu->mmu, linear, flags, &translation, &fault))) {
+    while ((status = translate(engine, linear, flags, return_address, &translation, &fault))) {
         if (probe)
             return false;
         if (status == MMU_PAGE_FAULT) {
