@@ -33,7 +33,7 @@ struct machine {
     struct vm *vm;
     char *console;
     size_t console_size;
-    /* Called where the VM's progress callback is: the processor stands at a boundary. */
+    /* Called at the counts that machine_next_boundary asked for: the processor stands still. */
     void (*at_boundary)(struct machine *machine, uint64_t instructions);
     /* Called with each output, in the middle of an exit. */
     void (*at_output)(struct machine *machine);
@@ -61,12 +61,12 @@ static inline void machine_console_write(void *context, const void *data, size_t
         machine->at_output(machine);
 }
 
-static inline void machine_progress(void *context, uint64_t instructions, uint64_t cycles)
+static inline void machine_stopped(void *context, struct vm *vm, const struct vm_debug_stop *stop)
 {
     struct machine *machine = context;
 
-    if (machine->at_boundary)
-        machine->at_boundary(machine, instructions);
+    if (stop->reason == VM_DEBUG_COUNT)
+        machine->at_boundary(machine, stop->instructions);
 }
 
 /* "torture.multiboot" in the build folder that this suite is in. */
@@ -86,7 +86,7 @@ static inline void machine_guest_path(char path[600], const char *guest)
 static inline void machine_create(struct machine *machine, const char *guest_and_words,
                                   const struct machine_setting *settings)
 {
-    static const struct vm_callbacks callbacks = {machine_console_write, machine_progress};
+    static const struct vm_callbacks callbacks = {machine_console_write, NULL};
     struct config_option options[MACHINE_SETTINGS_MAX + 3];
     char path[600], words[256], message[CONFIG_MESSAGE_SIZE] = "", *word, *rest;
     struct vm_config config;
@@ -113,6 +113,8 @@ static inline void machine_create(struct machine *machine, const char *guest_and
     machine->console_size = 0;
     error = vm_create(&machine->vm, &config, &callbacks, machine, message, sizeof(message));
     cr_assert_eq(error, 0, "%s: %s", guest_and_words, message);
+    if (machine->at_boundary)
+        vm_debug_attach(machine->vm, machine_stopped, machine);
     error = vm_load(machine->vm, message, sizeof(message));
     cr_assert_eq(error, 0, "%s: %s", guest_and_words, message);
     vm_config_destroy(&config);
@@ -159,11 +161,10 @@ static inline uint64_t machine_instructions(const struct machine *machine)
     return machine_statistics(machine, NULL).instructions;
 }
 
-/* From at_boundary: have it called again after so many instructions. */
+/* Before the run and from at_boundary: have it called after so many instructions. */
 static inline void machine_next_boundary(struct machine *machine, uint64_t instructions)
 {
-    machine->vm->progress_at =
-        machine->vm->vcpu.engine_operations->instructions(&machine->vm->vcpu) + instructions;
+    vm_debug_stop_at(machine->vm, machine_instructions(machine) + instructions);
 }
 
 /* --- What a guest sees of its processor, while it stands
@@ -174,26 +175,30 @@ struct machine_registers {
     uint64_t cs, ss, activity;
 };
 
-/* From at_boundary and after vm_run: the guest's state is in the VMCS. */
+/* From at_boundary the processor holds the guest's state; after vm_run it is in the VMCS. */
 static inline struct machine_registers machine_registers(const struct machine *machine)
 {
     const struct vcpu *vcpu = &machine->vm->vcpu;
     const struct vmcs *vmcs = &vcpu->vmcs;
+    const struct cpu_state *state = &vcpu->cpu.state;
+    bool standing = vcpu->cpu.non_root;
+#define REGISTER(member, field) (standing ? state->member : vmcs_get(vmcs, VMCS_GUEST_##field))
     struct machine_registers registers = {
-        .rip = vmcs_get(vmcs, VMCS_GUEST_RIP),
-        .rflags = vmcs_get(vmcs, VMCS_GUEST_RFLAGS),
-        .cr0 = vmcs_get(vmcs, VMCS_GUEST_CR0),
-        .cr2 = vcpu->cpu.state.cr2,
-        .cr3 = vmcs_get(vmcs, VMCS_GUEST_CR3),
-        .cr4 = vmcs_get(vmcs, VMCS_GUEST_CR4),
-        .interruptibility = vmcs_get(vmcs, VMCS_GUEST_INTERRUPTIBILITY),
-        .pending_debug = vmcs_get(vmcs, VMCS_GUEST_PENDING_DEBUG),
-        .cs = vmcs_get(vmcs, VMCS_GUEST_CS_SELECTOR),
-        .ss = vmcs_get(vmcs, VMCS_GUEST_SS_SELECTOR),
-        .activity = vmcs_get(vmcs, VMCS_GUEST_ACTIVITY_STATE),
+        .rip = REGISTER(rip, RIP),
+        .rflags = REGISTER(rflags, RFLAGS),
+        .cr0 = REGISTER(cr0, CR0),
+        .cr2 = state->cr2,
+        .cr3 = REGISTER(cr3, CR3),
+        .cr4 = REGISTER(cr4, CR4),
+        .interruptibility = REGISTER(interruptibility, INTERRUPTIBILITY),
+        .pending_debug = REGISTER(pending_debug, PENDING_DEBUG),
+        .cs = REGISTER(seg[SEG_CS].selector, CS_SELECTOR),
+        .ss = REGISTER(seg[SEG_SS].selector, SS_SELECTOR),
+        .activity = REGISTER(activity, ACTIVITY_STATE),
     };
+#undef REGISTER
     for (unsigned i = 0; i < GPR_COUNT; i++)
-        registers.gpr[i] = vcpu_gpr(vcpu, i);
+        registers.gpr[i] = standing ? state->gpr[i] : vcpu_gpr(vcpu, i);
     return registers;
 }
 

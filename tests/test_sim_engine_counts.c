@@ -46,12 +46,13 @@ static uint64_t next_random(void)
 static bool read_byte(const struct machine *machine, uint64_t linear, uint8_t *byte)
 {
     const struct vm *vm = machine->vm;
-    uint64_t cr0 = vmcs_get(&vm->vcpu.vmcs, VMCS_GUEST_CR0), gpa = linear, entry;
+    const struct cpu_state *state = &vm->vcpu.cpu.state;
+    uint64_t gpa = linear, entry;
 
-    if (cr0 & CR0_PG) {
-        if (!(vmcs_get(&vm->vcpu.vmcs, VMCS_GUEST_EFER) & EFER_LMA))
+    if (state->cr0 & CR0_PG) {
+        if (!(state->efer & EFER_LMA))
             return false;
-        entry = vmcs_get(&vm->vcpu.vmcs, VMCS_GUEST_CR3);
+        entry = state->cr3;
         for (unsigned shift = 39;; shift -= 9) {
             uint64_t table = entry & 0x000ffffffffff000, mask = (1ull << shift) - 1;
 
@@ -69,9 +70,9 @@ static bool read_byte(const struct machine *machine, uint64_t linear, uint8_t *b
 
 static uint8_t read_code(const struct machine *machine, uint8_t code[BEFORE + FROM])
 {
-    const struct vmcs *vmcs = &machine->vm->vcpu.vmcs;
-    uint64_t start = vmcs_get(vmcs, VMCS_GUEST_CS_BASE) + vmcs_get(vmcs, VMCS_GUEST_RIP) - BEFORE;
-    uint64_t rights = vmcs_get(vmcs, VMCS_GUEST_CS_ACCESS_RIGHTS);
+    const struct cpu_state *state = &machine->vm->vcpu.cpu.state;
+    uint64_t start = state->seg[SEG_CS].base + state->rip - BEFORE;
+    uint32_t rights = state->seg[SEG_CS].access_rights;
 
     for (unsigned i = 0; i < BEFORE + FROM; i++)
         if (!read_byte(machine, start + i, &code[i]))
@@ -138,7 +139,7 @@ static uint64_t run(const char *guest, void (*at_boundary)(struct machine *, uin
     uint64_t instructions;
 
     machine_create(&machine, guest, settings);
-    machine.vm->progress_at = first;
+    machine_next_boundary(&machine, first);
     machine_run(&machine);
     stop = vm_get_stop(machine.vm);
     cr_assert(stop->reason == VM_STOP_REQUESTED || stop->reason == VM_STOP_DEBUG_EXIT, "%s: %s",
