@@ -108,7 +108,7 @@ struct trace_access {
     uint64_t linear;
     uint64_t value; /* its low 8 bytes */
     uint8_t size;   /* bytes */
-    bool write;
+    uint8_t write; /* 0 or 1 */
 };
 
 struct trace_checkpoint {

@@ -1,62 +1,85 @@
 /*
- * The trace format's constants and its coding of records; docs/trace-format.md is the
- * specification.
+ * The trace format's constants and its numbers; docs/trace-format.md is the specification. What a
+ * frame of events holds is columns.h's, what closes a whole trace index.h's.
  */
 #ifndef VTXSIM_TRACES_FORMAT_H
 #define VTXSIM_TRACES_FORMAT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "traces/event.h"
-
-#define TRACE_MAGIC         "VTXTRACE"
-#define TRACE_MAGIC_SIZE    8
-#define TRACE_VERSION       2
-#define TRACE_FRAME_RECORDS 4096 /* in every frame of records but the last */
+#define TRACE_MAGIC      "VTXTRACE"
+#define TRACE_MAGIC_SIZE 8
+#define TRACE_VERSION    3
 
 /* Header: magic, version, level, length of the options; then the options. */
 #define TRACE_HEADER_SIZE (TRACE_MAGIC_SIZE + 12)
 #define TRACE_OPTIONS_MAX (1u << 20)
 
-/* The longest coding of one record and of a frame's head. */
-#define TRACE_VARINT_MAX     10
-#define TRACE_RECORD_MAX     (TRACE_INPUT_MAX + 16 * TRACE_VARINT_MAX)
-#define TRACE_FRAME_HEAD_MAX (2 * TRACE_VARINT_MAX)
-#define TRACE_FRAME_MAX      (TRACE_FRAME_HEAD_MAX + TRACE_FRAME_RECORDS * TRACE_RECORD_MAX)
+/* What a reader accepts; the writer stays far below. */
+#define TRACE_FRAME_MAX        (16u << 20) /* bytes of a decompressed frame, whichever it is */
+#define TRACE_FRAME_EVENTS_MAX (1u << 27)
 
-/* The seek table is a skippable frame as in zstd's seekable format. */
-#define TRACE_SEEK_MAGIC        0x184d2a5eu
-#define TRACE_SEEK_FOOTER_MAGIC 0x8f92eab1u
-#define TRACE_SEEK_HEADER_SIZE  8
-#define TRACE_SEEK_ENTRY_SIZE   8
-#define TRACE_SEEK_FOOTER_SIZE  9
+/* When the writer closes a frame: at so many events that are coded one by one, at so many
+ * instructions, or at so many cycles of simulated time. */
+#define TRACE_FRAME_RECORDS      32768u
+#define TRACE_FRAME_INSTRUCTIONS ((int64_t)64 << 20)
+#define TRACE_FRAME_TIME         ((int64_t)1 << 31)
 
-/*
- * What an event is coded against: the last event of its CPU for the counters, the last of its type
- * (of exits: of its reason) for everything else. Zero at the start of every frame, so that frames
- * stand alone.
- */
-#define TRACE_CPU_SLOTS  64
-#define TRACE_KIND_SLOTS 256
-struct trace_predictor {
-    struct trace_counters {
-        uint64_t instructions, time;
-    } cpu[TRACE_CPU_SLOTS];
-    struct trace_event kind[TRACE_KIND_SLOTS];
-};
+/* Skippable frames: the index, and the seek table as in zstd's seekable format. */
+#define TRACE_SKIPPABLE_HEADER_SIZE 8 /* magic, length of what follows */
+#define TRACE_INDEX_MAGIC           0x184d2a51u
+#define TRACE_SEEK_MAGIC            0x184d2a5eu
+#define TRACE_SEEK_FOOTER_MAGIC     0x8f92eab1u
+#define TRACE_SEEK_ENTRY_SIZE       8
+#define TRACE_SEEK_FOOTER_SIZE      9
+
+#define TRACE_VARINT_MAX 10
 
 /* Appends a value; returns the byte after it. At most TRACE_VARINT_MAX bytes. */
-uint8_t *trace_put_varint(uint8_t *out, uint64_t value);
-/* Returns the byte after the value, or NULL where it runs past end or does not fit 64 bits. */
-const uint8_t *trace_get_varint(const uint8_t *in, const uint8_t *end, uint64_t *value);
+static inline uint8_t *trace_put_varint(uint8_t *out, uint64_t value)
+{
+    while (value >= 0x80) {
+        *out++ = (uint8_t)value | 0x80;
+        value >>= 7;
+    }
+    *out++ = (uint8_t)value;
+    return out;
+}
 
-/* Codes a record; at most TRACE_RECORD_MAX bytes. Returns the byte after it. */
-uint8_t *trace_encode(struct trace_predictor *predictor, const struct trace_event *event,
-                      uint8_t *out);
-/* Returns the byte after the record, or NULL if it is not a valid one. */
-const uint8_t *trace_decode(struct trace_predictor *predictor, const uint8_t *in,
-                            const uint8_t *end, struct trace_event *event);
+/* Takes a value from [*in, end); false, and *in anywhere in it, where there is none or it does not
+ * fit 64 bits. */
+static inline bool trace_get_varint(const uint8_t **in, const uint8_t *end, uint64_t *value)
+{
+    uint64_t result = 0;
+
+    for (unsigned shift = 0; *in < end; shift += 7) {
+        uint8_t byte = *(*in)++;
+
+        if (shift == 63 && byte > 1)
+            return false;
+        result |= (uint64_t)(byte & 0x7f) << shift;
+        if (!(byte & 0x80)) {
+            *value = result;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Signed differences, modulo 2^64, with the sign in bit 0: small ones of either sign stay short. */
+static inline uint64_t trace_difference(uint64_t value, uint64_t from)
+{
+    uint64_t difference = value - from;
+
+    return difference << 1 ^ (difference >> 63 ? UINT64_MAX : 0);
+}
+
+static inline uint64_t trace_apply(uint64_t from, uint64_t coded)
+{
+    return from + (coded >> 1 ^ (coded & 1 ? UINT64_MAX : 0));
+}
 
 static inline void trace_put_u32(uint8_t *out, uint32_t value)
 {
@@ -67,6 +90,17 @@ static inline void trace_put_u32(uint8_t *out, uint32_t value)
 static inline uint32_t trace_get_u32(const uint8_t *in)
 {
     return in[0] | (uint32_t)in[1] << 8 | (uint32_t)in[2] << 16 | (uint32_t)in[3] << 24;
+}
+
+static inline void trace_put_u64(uint8_t *out, uint64_t value)
+{
+    trace_put_u32(out, (uint32_t)value);
+    trace_put_u32(out + 4, (uint32_t)(value >> 32));
+}
+
+static inline uint64_t trace_get_u64(const uint8_t *in)
+{
+    return trace_get_u32(in) | (uint64_t)trace_get_u32(in + 4) << 32;
 }
 
 #endif

@@ -1,227 +1,481 @@
-/* The trace reader: one frame at a time is decompressed whole, checked, then decoded. */
+/*
+ * The trace reader. Frames are found by the index, or in a trace that was cut off one after the
+ * other; each is decompressed whole and checked before one of its events is given.
+ */
+#include "traces/reader.h"
+
 #include <errno.h>
-#include <stdbool.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <xxhash.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
-#include "traces/format.h"
-#include "traces/reader.h"
+#include "traces/columns.h"
+#include "traces/index.h"
 
-#define INPUT_SIZE (128 * 1024)
+#define READ_LEAST (64u << 10)
+#define READ_MOST  (TRACE_FRAME_MAX + (TRACE_FRAME_MAX >> 7)) /* above ZSTD_compressBound */
+
+struct buffer {
+    uint8_t *data;
+    size_t allocated;
+};
 
 struct trace_reader {
-    FILE *file;
-    ZSTD_DCtx *decompressor;
-    uint8_t input[INPUT_SIZE];
-    size_t input_at, input_end;
-
-    uint8_t *frame; /* the decompressed frame, frame_limit bytes at most */
-    size_t frame_limit;
-    const uint8_t *next, *end;
-    uint64_t frames;    /* read so far, the header included */
-    uint64_t records;   /* given so far */
-    uint64_t remaining; /* records left in the frame */
-    struct trace_predictor predictor;
-
+    int fd;
+    uint64_t size; /* of the file */
     char *options;
     enum trace_level level;
+    ZSTD_DCtx *decompressor;
+    struct buffer packed, scanned, content; /* as in the file; while looking for frames; decoded */
+
+    struct trace_frames frames; /* those known; all of them once `ending` is not 1 */
+    int ending; /* what trace_reader_next says behind the last frame; 1: there may be more */
+
+    size_t next_frame; /* the one that is decoded next */
+    bool decoding;     /* the one before it, in `content` */
+    struct trace_decoder decoder;
+    bool has_pending; /* a seek has ended before this event */
+    struct trace_event pending;
+    uint64_t position;
     int result; /* what trace_reader_next goes on saying, once it is not 1 */
 };
 
-/* Returns 1, 0 at the end of the file, or -errno. */
-static int fill_input(struct trace_reader *reader)
+/* --- frames in the file --------------------------------------------------------------------- */
+
+static int buffer_reserve(struct buffer *buffer, size_t size)
 {
-    if (reader->input_at < reader->input_end)
-        return 1;
-    reader->input_at = 0;
-    reader->input_end = fread(reader->input, 1, INPUT_SIZE, reader->file);
-    if (reader->input_end > 0)
-        return 1;
-    return ferror(reader->file) ? -EIO : 0;
-}
+    void *grown;
 
-/* Returns size, or less at the end of the file, or -errno. */
-static int take_input(struct trace_reader *reader, void *data, size_t size)
-{
-    size_t taken = 0;
-
-    while (taken < size) {
-        int filled = fill_input(reader);
-        size_t part = reader->input_end - reader->input_at;
-
-        if (filled < 0)
-            return filled;
-        if (!filled)
-            break;
-        if (part > size - taken)
-            part = size - taken;
-        memcpy((uint8_t *)data + taken, reader->input + reader->input_at, part);
-        reader->input_at += part;
-        taken += part;
-    }
-    return (int)taken;
-}
-
-/* As many bytes as asked for, or -ENODATA. */
-static int take_exactly(struct trace_reader *reader, void *data, size_t size)
-{
-    int taken = take_input(reader, data, size);
-
-    if (taken < 0)
-        return taken;
-    return (size_t)taken == size ? 0 : -ENODATA;
-}
-
-/*
- * Decompresses the frame of which `magic` was the beginning. Returns 0 with next and end set, or
- * -errno.
- */
-static int read_zstd_frame(struct trace_reader *reader, const uint8_t magic[4])
-{
-    ZSTD_inBuffer in = {magic, 4, 0};
-    ZSTD_outBuffer out = {reader->frame, reader->frame_limit, 0};
-
-    ZSTD_DCtx_reset(reader->decompressor, ZSTD_reset_session_only);
-    for (;;) {
-        size_t left = ZSTD_decompressStream(reader->decompressor, &out, &in);
-        int filled;
-
-        if (ZSTD_isError(left))
-            return -EBADMSG;
-        if (in.src != magic)
-            reader->input_at = in.pos;
-        if (left == 0)
-            break;
-        if (in.pos < in.size) {
-            if (out.pos == out.size)
-                return -EBADMSG; /* no frame that the writer makes is this long */
-            continue;
-        }
-        filled = fill_input(reader);
-        if (filled <= 0)
-            return filled ? filled : -ENODATA;
-        in = (ZSTD_inBuffer){reader->input, reader->input_end, reader->input_at};
-    }
-    reader->next = reader->frame;
-    reader->end = reader->frame + out.pos;
-    reader->frames++;
+    if (size <= buffer->allocated)
+        return 0;
+    grown = realloc(buffer->data, size);
+    if (!grown)
+        return -ENOMEM;
+    buffer->data = grown;
+    buffer->allocated = size;
     return 0;
 }
 
-/* The seek table closes a whole trace: it must tell of all frames and be the last of the file. */
-static int read_seek_table(struct trace_reader *reader)
+/* Returns how many bytes there are, fewer than asked for at the end of the file, or -errno. */
+static int64_t read_at(int fd, void *data, size_t size, uint64_t offset)
 {
-    uint8_t size[4], entry[TRACE_SEEK_ENTRY_SIZE], footer[TRACE_SEEK_FOOTER_SIZE];
-    int error = take_exactly(reader, size, sizeof(size));
+    size_t done = 0;
 
-    if (error)
-        return error;
-    if (trace_get_u32(size) != reader->frames * TRACE_SEEK_ENTRY_SIZE + TRACE_SEEK_FOOTER_SIZE)
-        return -EBADMSG;
-    for (uint64_t i = 0; i < reader->frames && !error; i++)
-        error = take_exactly(reader, entry, sizeof(entry));
-    if (!error)
-        error = take_exactly(reader, footer, sizeof(footer));
-    if (error)
-        return error;
-    if (trace_get_u32(footer) != reader->frames || footer[4] != 0 ||
-        trace_get_u32(footer + 5) != TRACE_SEEK_FOOTER_MAGIC)
-        return -EBADMSG;
-    error = fill_input(reader);
-    return error > 0 ? -EBADMSG : error;
+    while (done < size) {
+        ssize_t got = pread(fd, (uint8_t *)data + done, size - done, (off_t)(offset + done));
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -errno;
+        if (got == 0)
+            break;
+        done += (size_t)got;
+    }
+    return (int64_t)done;
 }
 
-/* Returns 1 with a frame, 0 at the end of a whole trace, or -errno. */
-static int read_frame(struct trace_reader *reader)
+/* The file's bytes from offset into `packed`. Returns as read_at. */
+static int64_t read_packed(struct trace_reader *reader, uint64_t offset, size_t size)
 {
-    uint8_t magic[4];
-    int error = take_exactly(reader, magic, sizeof(magic));
+    int error = buffer_reserve(&reader->packed, size);
 
+    return error ? error : read_at(reader->fd, reader->packed.data, size, offset);
+}
+
+/*
+ * Reads the frame at offset, whose length nobody knows, into `packed`. Returns its length, -ENODATA
+ * if the file ends within it, or -errno.
+ */
+static int64_t read_unknown(struct trace_reader *reader, uint64_t offset)
+{
+    for (size_t size = READ_LEAST;; size *= 4) {
+        int64_t got = read_packed(reader, offset, size < READ_MOST ? size : READ_MOST);
+        size_t length;
+
+        if (got < 0)
+            return got;
+        if (got >= 4 && trace_get_u32(reader->packed.data) != ZSTD_MAGICNUMBER)
+            return -EBADMSG;
+        length = ZSTD_findFrameCompressedSize(reader->packed.data, (size_t)got);
+        if (!ZSTD_isError(length))
+            return (int64_t)length;
+        if (ZSTD_getErrorCode(length) != ZSTD_error_srcSize_wrong || size >= READ_MOST)
+            return -EBADMSG;
+        if ((size_t)got < size)
+            return -ENODATA;
+    }
+}
+
+/* Decompresses the frame in `packed`. Returns its content's size, or -errno. */
+static int64_t unpack(struct trace_reader *reader, size_t size, struct buffer *content)
+{
+    unsigned long long length = ZSTD_getFrameContentSize(reader->packed.data, size);
+    size_t got;
+    int error;
+
+    /* Not known and not valid are greater, too. */
+    if (length > TRACE_FRAME_MAX)
+        return -EBADMSG;
+    error = buffer_reserve(content, length ? length : 1);
     if (error)
         return error;
-    if (trace_get_u32(magic) == TRACE_SEEK_MAGIC)
-        return read_seek_table(reader);
-    error = read_zstd_frame(reader, magic);
+    got =
+        ZSTD_decompressDCtx(reader->decompressor, content->data, length, reader->packed.data, size);
+    return ZSTD_isError(got) || got != length ? -EBADMSG : (int64_t)got;
+}
+
+/* --- the list of frames --------------------------------------------------------------------- */
+
+/* What follows the frames is the index and the seek table, or as much of it as was written. */
+static int check_tail(struct trace_reader *reader)
+{
+    uint64_t offset = trace_frames_end(&reader->frames);
+    size_t size;
+    uint8_t *tail = trace_frames_pack(&reader->frames, &size);
+    int64_t got = tail ? read_packed(reader, offset, size + 1) : -ENOMEM;
+    int result;
+
+    if (got < 0)
+        result = (int)got;
+    else if ((size_t)got > size || memcmp(tail, reader->packed.data, (size_t)got) != 0)
+        result = -EBADMSG;
+    else
+        result = (size_t)got == size ? 0 : -ENODATA;
+    free(tail);
+    return result;
+}
+
+/* Finds one more frame. Returns 1, or what the trace ends with. */
+static int scan_frame(struct trace_reader *reader)
+{
+    uint64_t offset = trace_frames_end(&reader->frames);
+    int64_t size = read_unknown(reader, offset), length;
+    struct trace_frame frame;
+    struct trace_decoder *head;
+    int error;
+
+    if (size == -EBADMSG && trace_get_u32(reader->packed.data) == TRACE_INDEX_MAGIC)
+        return check_tail(reader);
+    if (size < 0)
+        return (int)size;
+    length = unpack(reader, (size_t)size, &reader->scanned);
+    if (length < 0)
+        return (int)length;
+    head = malloc(sizeof(*head));
+    if (!head)
+        return -ENOMEM;
+    error = trace_decoder_begin(head, reader->scanned.data, (size_t)length);
+    frame = (struct trace_frame){
+        .compressed_size = (uint64_t)size,
+        .content_size = (uint64_t)length,
+        .count = head->count,
+        .instructions = head->instructions,
+        .time = head->time,
+        .checksum = XXH64(reader->scanned.data, (size_t)length, 0),
+    };
+    if (!error && head->first != trace_frames_events(&reader->frames))
+        error = -EBADMSG;
+    free(head);
+    if (!error)
+        error = trace_frames_add(&reader->frames, &frame);
     return error ? error : 1;
 }
 
-/* Returns 1, 0 or -errno as trace_reader_next. */
-static int begin_records(struct trace_reader *reader)
+/* The index of a whole trace, found by the seek table's end. Where there is none that is right, the
+ * frames are looked for when they are needed. */
+static int load_index(struct trace_reader *reader)
 {
-    uint64_t first;
-    int result = read_frame(reader);
+    const size_t footer_size = TRACE_SEEK_FOOTER_SIZE + TRACE_SEEK_ENTRY_SIZE;
+    uint8_t footer[TRACE_SEEK_FOOTER_SIZE + TRACE_SEEK_ENTRY_SIZE];
+    struct trace_frames frames = {0};
+    uint64_t tail, offset;
+    int64_t got;
+    int error;
 
-    if (result != 1)
-        return result;
-    memset(&reader->predictor, 0, sizeof(reader->predictor));
-    reader->next = trace_get_varint(reader->next, reader->end, &first);
-    if (!reader->next || first != reader->records)
+    if (reader->size < footer_size)
+        return 0;
+    got = read_at(reader->fd, footer, footer_size, reader->size - footer_size);
+    if (got != (int64_t)footer_size ||
+        trace_get_u32(footer + footer_size - 4) != TRACE_SEEK_FOOTER_MAGIC)
+        return got < 0 ? (int)got : 0;
+    /* The last entry is the index's. */
+    tail = TRACE_SKIPPABLE_HEADER_SIZE + TRACE_SEEK_FOOTER_SIZE + (uint64_t)trace_get_u32(footer) +
+           (uint64_t)trace_get_u32(footer + TRACE_SEEK_ENTRY_SIZE) * TRACE_SEEK_ENTRY_SIZE;
+    if (tail > reader->size)
+        return 0;
+    offset = reader->size - tail;
+    got = read_packed(reader, offset, tail);
+    if (got != (int64_t)tail)
+        return got < 0 ? (int)got : 0;
+    error = trace_frames_unpack(&frames, reader->packed.data, tail, offset);
+    if (!error && frames.header_size == reader->frames.header_size) {
+        reader->frames = frames;
+        reader->ending = 0;
+        return 0;
+    }
+    trace_frames_release(&frames);
+    return error == -ENOMEM ? error : 0;
+}
+
+static int scan_all(struct trace_reader *reader)
+{
+    while (reader->ending == 1)
+        reader->ending = scan_frame(reader);
+    return reader->ending == -ENOMEM ? -ENOMEM : 0;
+}
+
+int64_t trace_reader_frames(struct trace_reader *reader, const struct trace_frame **frames)
+{
+    int error = scan_all(reader);
+
+    *frames = reader->frames.frame;
+    return error ? error : (int64_t)reader->frames.count;
+}
+
+bool trace_reader_is_whole(struct trace_reader *reader)
+{
+    scan_all(reader);
+    return reader->ending == 0;
+}
+
+/* --- events --------------------------------------------------------------------------------- */
+
+/* Begins to decode a frame of the list. Returns 1 or -errno. */
+static int begin_frame(struct trace_reader *reader, const struct trace_frame *frame)
+{
+    int64_t got = read_packed(reader, frame->offset, frame->compressed_size);
+    int error;
+
+    if (got < 0)
+        return (int)got;
+    if ((uint64_t)got != frame->compressed_size)
+        return -EBADMSG; /* the file has become shorter */
+    got = unpack(reader, frame->compressed_size, &reader->content);
+    if (got < 0)
+        return (int)got;
+    if ((uint64_t)got != frame->content_size ||
+        XXH64(reader->content.data, (size_t)got, 0) != frame->checksum)
         return -EBADMSG;
-    reader->next = trace_get_varint(reader->next, reader->end, &reader->remaining);
-    if (!reader->next || reader->remaining == 0 || reader->remaining > TRACE_FRAME_RECORDS)
+    error = trace_decoder_begin(&reader->decoder, reader->content.data, (size_t)got);
+    if (error || reader->decoder.first != frame->first || reader->decoder.count != frame->count)
         return -EBADMSG;
     return 1;
+}
+
+/* Goes on to the next frame. Returns 1, or what the trace ends with. */
+static int advance(struct trace_reader *reader)
+{
+    int result;
+
+    if (reader->next_frame == reader->frames.count && reader->ending == 1)
+        reader->ending = scan_frame(reader);
+    if (reader->next_frame == reader->frames.count)
+        return reader->ending;
+    result = begin_frame(reader, &reader->frames.frame[reader->next_frame]);
+    if (result == 1) {
+        reader->decoding = true;
+        reader->next_frame++;
+    }
+    return result;
 }
 
 int trace_reader_next(struct trace_reader *reader, struct trace_event *event)
 {
-    if (reader->result == 1 && reader->remaining == 0)
-        reader->result = begin_records(reader);
-    if (reader->result != 1)
-        return reader->result;
-    reader->next = trace_decode(&reader->predictor, reader->next, reader->end, event);
-    reader->remaining--;
-    if (!reader->next || (reader->remaining == 0 && reader->next != reader->end))
-        return reader->result = -EBADMSG;
-    reader->records++;
-    return 1;
+    if (reader->has_pending) {
+        *event = reader->pending;
+        reader->has_pending = false;
+        reader->position++;
+        return 1;
+    }
+    while (reader->result == 1) {
+        int found;
+
+        if (!reader->decoding) {
+            reader->result = advance(reader);
+            continue;
+        }
+        found = trace_decoder_next(&reader->decoder, event);
+        reader->position = reader->decoder.first + reader->decoder.given;
+        if (found == 1)
+            return 1;
+        reader->decoding = false;
+        reader->result = found ? found : 1;
+    }
+    return reader->result;
 }
 
-static int read_header(struct trace_reader *reader)
+uint64_t trace_reader_position(const struct trace_reader *reader)
 {
-    uint32_t length;
-    int result = read_frame(reader);
+    return reader->position;
+}
 
-    if (result != 1)
-        return result ? result : -EBADMSG;
-    if (reader->end - reader->next < TRACE_HEADER_SIZE ||
-        memcmp(reader->next, TRACE_MAGIC, TRACE_MAGIC_SIZE) != 0)
+static bool begins_before(const struct trace_frame *frame, enum trace_index index, uint64_t place)
+{
+    switch (index) {
+    case TRACE_INDEX_EVENT:
+        return frame->first <= place;
+    case TRACE_INDEX_INSTRUCTIONS:
+        return frame->instructions < place;
+    case TRACE_INDEX_TIME:
+        return frame->time < place;
+    }
+    return false;
+}
+
+/* The last frame that begins before the place, or the first. */
+static size_t find_frame(const struct trace_reader *reader, enum trace_index index, uint64_t place)
+{
+    size_t low = 0, high = reader->frames.count;
+
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+
+        if (begins_before(&reader->frames.frame[middle], index, place))
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static bool is_reached(const struct trace_event *event, uint64_t number, enum trace_index index,
+                       uint64_t place)
+{
+    switch (index) {
+    case TRACE_INDEX_EVENT:
+        return number >= place;
+    case TRACE_INDEX_INSTRUCTIONS:
+        return event->cpu == 0 && event->instructions >= place;
+    case TRACE_INDEX_TIME:
+        return trace_is_timed(event->type) && event->time >= place;
+    }
+    return true;
+}
+
+int trace_reader_seek(struct trace_reader *reader, enum trace_index index, uint64_t place)
+{
+    struct trace_event event;
+    int result = scan_all(reader);
+
+    if (result)
+        return result;
+    reader->next_frame = find_frame(reader, index, place);
+    reader->decoding = false;
+    reader->has_pending = false;
+    reader->result = 1;
+    reader->position = reader->next_frame < reader->frames.count
+                           ? reader->frames.frame[reader->next_frame].first
+                           : 0;
+    while ((result = trace_reader_next(reader, &event)) == 1) {
+        if (!is_reached(&event, reader->position - 1, index, place))
+            continue;
+        reader->position--;
+        reader->pending = event;
+        reader->has_pending = true;
+        return 0;
+    }
+    return result == -ENODATA ? 0 : result;
+}
+
+/* --- opening -------------------------------------------------------------------------------- */
+
+static int read_header(struct trace_reader *reader, uint32_t *version)
+{
+    int64_t size = read_unknown(reader, 0);
+    int64_t length = size < 0 ? size : unpack(reader, (size_t)size, &reader->content);
+    const uint8_t *header = reader->content.data;
+    uint32_t options;
+
+    if (length < 0)
+        return (int)length;
+    if (length < TRACE_MAGIC_SIZE + 4 || memcmp(header, TRACE_MAGIC, TRACE_MAGIC_SIZE) != 0)
         return -EBADMSG;
-    if (trace_get_u32(reader->next + TRACE_MAGIC_SIZE) != TRACE_VERSION)
+    *version = trace_get_u32(header + TRACE_MAGIC_SIZE);
+    if (*version != TRACE_VERSION)
         return -ENOTSUP;
-    reader->level = trace_get_u32(reader->next + TRACE_MAGIC_SIZE + 4);
-    length = trace_get_u32(reader->next + TRACE_MAGIC_SIZE + 8);
-    if ((size_t)(reader->end - reader->next) != TRACE_HEADER_SIZE + (size_t)length)
+    if (length < TRACE_HEADER_SIZE)
         return -EBADMSG;
-    reader->options = strndup((const char *)reader->next + TRACE_HEADER_SIZE, length);
+    reader->level = trace_get_u32(header + TRACE_MAGIC_SIZE + 4);
+    options = trace_get_u32(header + TRACE_MAGIC_SIZE + 8);
+    if ((uint64_t)length != TRACE_HEADER_SIZE + (uint64_t)options || options > TRACE_OPTIONS_MAX ||
+        reader->level >= TRACE_LEVELS || memchr(header + TRACE_HEADER_SIZE, 0, options))
+        return -EBADMSG;
+    reader->options = strndup((const char *)header + TRACE_HEADER_SIZE, options);
+    reader->frames.header_size = (uint64_t)size;
+    reader->frames.header_content_size = (uint64_t)length;
     return reader->options ? 0 : -ENOMEM;
+}
+
+static int open_file(struct trace_reader *reader, const char *path)
+{
+    struct stat status;
+
+    reader->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (reader->fd < 0 || fstat(reader->fd, &status) < 0)
+        return -errno;
+    if (S_ISDIR(status.st_mode))
+        return -EISDIR;
+    if (!S_ISREG(status.st_mode))
+        return -ESPIPE;
+    reader->size = (uint64_t)status.st_size;
+    return 0;
+}
+
+static void explain(const struct trace_reader *reader, int error, uint32_t version,
+                    const char *path, char *message, size_t size)
+{
+    if (error == -ENOTSUP)
+        snprintf(message, size,
+                 "%s: a trace in format version %u, but this vtxsim reads version %u: read it with "
+                 "the vtxsim that wrote it, or record the run again",
+                 path, version, TRACE_VERSION);
+    else if (error == -ENODATA)
+        snprintf(message, size,
+                 "%s: ends within the header of a trace (%llu bytes): the recording was stopped "
+                 "before it began; record the run again",
+                 path, (unsigned long long)reader->size);
+    else if (error == -EBADMSG)
+        snprintf(message, size,
+                 "%s: not a trace, or its header is damaged: give a file that 'vtxsim run --trace' "
+                 "wrote, or another copy of it",
+                 path);
+    else if (error == -ESPIPE)
+        snprintf(message, size,
+                 "%s: not a regular file: traces are read at any place, so save it in a file first",
+                 path);
+    else
+        snprintf(message, size, "%s: cannot be read: %s", path, strerror(-error));
 }
 
 int trace_reader_open(struct trace_reader **result, const char *path, char *message, size_t size)
 {
     struct trace_reader *reader = calloc(1, sizeof(*reader));
-    int error = 0;
+    uint32_t version = 0;
+    int error;
 
-    if (!reader)
+    if (!reader) {
+        if (message)
+            snprintf(message, size, "%s: cannot be read: %s", path, strerror(ENOMEM));
         return -ENOMEM;
-    reader->result = 1;
-    reader->frame_limit = TRACE_HEADER_SIZE + TRACE_OPTIONS_MAX;
-    if (reader->frame_limit < TRACE_FRAME_MAX)
-        reader->frame_limit = TRACE_FRAME_MAX;
-    reader->file = fopen(path, "rbe");
-    if (!reader->file)
-        error = -errno;
-    if (!error) {
-        reader->frame = malloc(reader->frame_limit);
-        reader->decompressor = ZSTD_createDCtx();
-        error = reader->frame && reader->decompressor ? read_header(reader) : -ENOMEM;
     }
+    reader->ending = reader->result = 1;
+    reader->decompressor = ZSTD_createDCtx();
+    error = open_file(reader, path);
+    if (!error)
+        error = reader->decompressor ? read_header(reader, &version) : -ENOMEM;
+    if (!error)
+        error = load_index(reader);
     if (error) {
         if (message)
-            snprintf(message, size, "%s cannot be read as a trace: %s", path, strerror(-error));
+            explain(reader, error, version, path, message, size);
         trace_reader_close(reader);
         return error;
     }
@@ -229,27 +483,25 @@ int trace_reader_open(struct trace_reader **result, const char *path, char *mess
     return 0;
 }
 
+void trace_reader_close(struct trace_reader *reader)
+{
+    if (reader->fd >= 0)
+        close(reader->fd);
+    ZSTD_freeDCtx(reader->decompressor);
+    trace_frames_release(&reader->frames);
+    free(reader->packed.data);
+    free(reader->scanned.data);
+    free(reader->content.data);
+    free(reader->options);
+    free(reader);
+}
+
 const char *trace_reader_options(const struct trace_reader *reader)
 {
     return reader->options;
 }
 
-void trace_reader_close(struct trace_reader *reader)
-{
-    if (reader->file)
-        fclose(reader->file);
-    ZSTD_freeDCtx(reader->decompressor);
-    free(reader->frame);
-    free(reader->options);
-    free(reader);
-}
-
 enum trace_level trace_reader_level(const struct trace_reader *reader)
 {
     return reader->level;
-}
-
-uint64_t trace_reader_position(const struct trace_reader *reader)
-{
-    return reader->records;
 }

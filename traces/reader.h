@@ -5,6 +5,8 @@
 #ifndef VTXSIM_TRACES_READER_H
 #define VTXSIM_TRACES_READER_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "traces/event.h"
@@ -30,12 +32,14 @@ enum trace_level trace_reader_level(const struct trace_reader *reader);
  * that this version does not know are skipped; they count.
  */
 int trace_reader_next(struct trace_reader *reader, struct trace_event *event);
-/* Number of the event that trace_reader_next gives next, counted from 0. */
+/* Number of the event that trace_reader_next gives next, counted from 0 (or of one of an unknown
+ * type before it). */
 uint64_t trace_reader_position(const struct trace_reader *reader);
 
 /*
  * Goes to an event by its number, or to the first at or after an instruction count (of processor
- * 0) or a time. A place behind the end is the end. Returns 0 or -errno as trace_reader_next does.
+ * 0) or a time. A place behind the end is the end. Returns 0 or -errno as trace_reader_next does,
+ * but 0 where a cut trace ends.
  */
 enum trace_index { TRACE_INDEX_EVENT, TRACE_INDEX_INSTRUCTIONS, TRACE_INDEX_TIME };
 int trace_reader_seek(struct trace_reader *reader, enum trace_index index, uint64_t place);
@@ -44,15 +48,16 @@ int trace_reader_seek(struct trace_reader *reader, enum trace_index index, uint6
 struct trace_frame {
     uint64_t offset;          /* in the file */
     uint64_t compressed_size; /* bytes */
+    uint64_t content_size;    /* bytes, decompressed */
     uint64_t first, count;    /* events */
-    uint64_t instructions;    /* least of its events */
+    uint64_t instructions;    /* least of its events of processor 0 */
     uint64_t time;            /* least of its events that have one */
-    uint64_t checksum;        /* of the decompressed content */
+    uint64_t checksum;        /* XXH64 of the decompressed content */
 };
-/* Frames that the file's index names; of a cut file, those found whole by reading it. Returns their
- * number or -errno; *frames stays the reader's. */
+/* Frames that the file's index names; of a cut or damaged file, those found whole by reading it, up
+ * to where it is damaged. Returns their number or -errno; *frames stays the reader's. */
 int64_t trace_reader_frames(struct trace_reader *reader, const struct trace_frame **frames);
-/* False where the trace was cut off. Known once the frames are. */
+/* False where the trace was cut off or its frames cannot all be found. */
 bool trace_reader_is_whole(struct trace_reader *reader);
 
 #endif

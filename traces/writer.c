@@ -1,7 +1,7 @@
 /*
- * The trace writer. The processor's thread only copies a record into a buffer; coding, compression
- * and writing happen on a thread of their own. What the file holds depends on the records alone:
- * every frame has the same number of records and stands alone, however the two threads ran.
+ * The trace writer. The processor's thread only copies an event into a batch; coding, compression
+ * and writing happen on a thread of their own. A batch becomes a frame, and where it ends depends
+ * on the events alone, so the file does not depend on how the two threads ran.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,16 +13,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <xxhash.h>
 #include <zstd.h>
 
-#include "traces/format.h"
+#include "traces/columns.h"
+#include "traces/index.h"
 #include "traces/writer.h"
 
-#define QUEUE_BATCHES     4
-#define COMPRESSION_LEVEL 1
+#define QUEUE_BATCHES 4
 
 struct batch {
     unsigned count;
+    uint64_t instructions, time; /* of its first event; of its first with a time */
+    bool has_time;
     struct trace_event event[TRACE_FRAME_RECORDS];
 };
 
@@ -43,13 +46,8 @@ struct trace_writer {
     /* The compressing thread (and open and close, while it does not run). */
     int fd;
     ZSTD_CCtx *compressor;
-    struct trace_predictor predictor;
-    uint64_t first_record; /* of the next frame */
-    uint32_t (*seek)[2];   /* compressed and decompressed size of each frame */
-    size_t frames, frames_allocated;
-    uint8_t plain[TRACE_FRAME_MAX];
-    uint8_t *packed;
-    size_t packed_size;
+    struct trace_encoder encoder;
+    struct trace_frames frames;
 
     _Atomic uint64_t bytes; /* written as whole frames */
     _Atomic int error;
@@ -86,69 +84,64 @@ static int write_frame(struct trace_writer *writer, const void *data, size_t siz
     return 0;
 }
 
-static int remember_frame(struct trace_writer *writer, size_t packed, size_t plain)
+/* Compresses and writes. Returns the frame's size or -errno. */
+static int64_t compress_frame(struct trace_writer *writer, const void *content, size_t size)
 {
-    if (writer->frames == writer->frames_allocated) {
-        size_t allocated = writer->frames_allocated ? 2 * writer->frames_allocated : 64;
-        void *grown = realloc(writer->seek, allocated * sizeof(*writer->seek));
+    size_t bound = ZSTD_compressBound(size), packed_size;
+    void *packed = malloc(bound);
+    int error = -ENOMEM;
 
-        if (!grown)
-            return -ENOMEM;
-        writer->seek = grown;
-        writer->frames_allocated = allocated;
-    }
-    writer->seek[writer->frames][0] = (uint32_t)packed;
-    writer->seek[writer->frames][1] = (uint32_t)plain;
-    writer->frames++;
-    return 0;
+    if (!packed)
+        return error;
+    packed_size = ZSTD_compress2(writer->compressor, packed, bound, content, size);
+    if (!ZSTD_isError(packed_size)) /* but for memory: the output always has room */
+        error = write_frame(writer, packed, packed_size);
+    free(packed);
+    return error ? error : (int64_t)packed_size;
 }
 
-static int compress_frame(struct trace_writer *writer, const void *plain, size_t size)
+static int write_content(struct trace_writer *writer, const uint8_t *content, size_t size)
 {
-    size_t packed =
-        ZSTD_compress2(writer->compressor, writer->packed, writer->packed_size, plain, size);
-    int error;
+    const struct trace_encoder *encoder = &writer->encoder;
+    int64_t packed_size = compress_frame(writer, content, size);
 
-    if (ZSTD_isError(packed))
-        return -ENOMEM; /* the only way to fail: the output always has room */
-    error = write_frame(writer, writer->packed, packed);
-    return error ? error : remember_frame(writer, packed, size);
+    if (packed_size < 0)
+        return (int)packed_size;
+    return trace_frames_add(&writer->frames, &(struct trace_frame){
+                                                 .compressed_size = (uint64_t)packed_size,
+                                                 .content_size = size,
+                                                 .count = encoder->count,
+                                                 .instructions = encoder->instructions.least,
+                                                 .time = encoder->time.least,
+                                                 .checksum = XXH64(content, size, 0),
+                                             });
 }
 
 static int write_batch(struct trace_writer *writer, const struct batch *batch)
 {
-    uint8_t *out = writer->plain;
-
-    memset(&writer->predictor, 0, sizeof(writer->predictor));
-    out = trace_put_varint(out, writer->first_record);
-    out = trace_put_varint(out, batch->count);
-    for (unsigned i = 0; i < batch->count; i++)
-        out = trace_encode(&writer->predictor, &batch->event[i], out);
-    writer->first_record += batch->count;
-    return compress_frame(writer, writer->plain, (size_t)(out - writer->plain));
-}
-
-static int write_seek_table(struct trace_writer *writer)
-{
-    size_t content = writer->frames * TRACE_SEEK_ENTRY_SIZE + TRACE_SEEK_FOOTER_SIZE;
-    uint8_t *table = malloc(TRACE_SEEK_HEADER_SIZE + content);
-    uint8_t *out = table;
+    size_t size;
+    uint8_t *content;
     int error;
 
-    if (!table)
+    trace_encoder_begin(&writer->encoder, trace_frames_events(&writer->frames));
+    for (unsigned i = 0; i < batch->count; i++)
+        trace_encoder_add(&writer->encoder, &batch->event[i]);
+    content = trace_encoder_end(&writer->encoder, &size);
+    if (!content)
         return -ENOMEM;
-    trace_put_u32(out, TRACE_SEEK_MAGIC);
-    trace_put_u32(out + 4, (uint32_t)content);
-    out += TRACE_SEEK_HEADER_SIZE;
-    for (size_t i = 0; i < writer->frames; i++, out += TRACE_SEEK_ENTRY_SIZE) {
-        trace_put_u32(out, writer->seek[i][0]);
-        trace_put_u32(out + 4, writer->seek[i][1]);
-    }
-    trace_put_u32(out, (uint32_t)writer->frames);
-    out[4] = 0; /* descriptor: entries without checksums (the frames have their own) */
-    trace_put_u32(out + 5, TRACE_SEEK_FOOTER_MAGIC);
-    error = write_frame(writer, table, TRACE_SEEK_HEADER_SIZE + content);
-    free(table);
+    error = write_content(writer, content, size);
+    free(content);
+    return error;
+}
+
+/* What tells that the trace is whole. */
+static int write_index(struct trace_writer *writer)
+{
+    size_t size;
+    uint8_t *packed = trace_frames_pack(&writer->frames, &size);
+    int error = packed ? write_frame(writer, packed, size) : -ENOMEM;
+
+    free(packed);
     return error;
 }
 
@@ -190,6 +183,24 @@ static void submit_batch(struct trace_writer *writer)
     writer->current->count = 0;
 }
 
+/* True for the last event of its frame: a frame spans so little that not much is lost with one
+ * that is never written. */
+static bool ends_frame(struct batch *batch, const struct trace_event *event)
+{
+    if (batch->count == 1) {
+        batch->instructions = event->instructions;
+        batch->has_time = false;
+    }
+    if (!batch->has_time && trace_is_timed(event->type)) {
+        batch->time = event->time;
+        batch->has_time = true;
+    }
+    return batch->count == TRACE_FRAME_RECORDS ||
+           (int64_t)(event->instructions - batch->instructions) >= TRACE_FRAME_INSTRUCTIONS ||
+           (trace_is_timed(event->type) &&
+            (int64_t)(event->time - batch->time) >= TRACE_FRAME_TIME);
+}
+
 static void write_event(struct trace_sink *sink, const struct trace_event *event)
 {
     struct trace_writer *writer = (struct trace_writer *)sink; /* its first member */
@@ -201,7 +212,7 @@ static void write_event(struct trace_sink *sink, const struct trace_event *event
     atomic_store_explicit(&writer->events,
                           atomic_load_explicit(&writer->events, memory_order_relaxed) + 1,
                           memory_order_relaxed);
-    if (batch->count == TRACE_FRAME_RECORDS)
+    if (ends_frame(batch, event))
         submit_batch(writer);
 }
 
@@ -227,7 +238,7 @@ static int write_header(struct trace_writer *writer, const char *options, enum t
 {
     size_t length = strlen(options);
     uint8_t *header;
-    int error;
+    int64_t packed_size;
 
     if (length > TRACE_OPTIONS_MAX)
         return -E2BIG;
@@ -239,23 +250,24 @@ static int write_header(struct trace_writer *writer, const char *options, enum t
     trace_put_u32(header + TRACE_MAGIC_SIZE + 4, level);
     trace_put_u32(header + TRACE_MAGIC_SIZE + 8, (uint32_t)length);
     memcpy(header + TRACE_HEADER_SIZE, options, length);
-    error = compress_frame(writer, header, TRACE_HEADER_SIZE + length);
+    packed_size = compress_frame(writer, header, TRACE_HEADER_SIZE + length);
     free(header);
-    return error;
+    if (packed_size < 0)
+        return (int)packed_size;
+    writer->frames.header_size = (uint64_t)packed_size;
+    writer->frames.header_content_size = TRACE_HEADER_SIZE + length;
+    return 0;
 }
 
-static int create_compressor(struct trace_writer *writer)
+/* The more events, the less time for each. */
+static int create_compressor(struct trace_writer *writer, enum trace_level level)
 {
-    size_t largest = TRACE_FRAME_MAX > TRACE_HEADER_SIZE + TRACE_OPTIONS_MAX
-                         ? TRACE_FRAME_MAX
-                         : TRACE_HEADER_SIZE + TRACE_OPTIONS_MAX;
+    static const int compression[TRACE_LEVELS] = {12, 12, 6, 3, 3};
 
-    writer->packed_size = ZSTD_compressBound(largest);
-    writer->packed = malloc(writer->packed_size);
     writer->compressor = ZSTD_createCCtx();
-    if (!writer->packed || !writer->compressor)
+    if (!writer->compressor)
         return -ENOMEM;
-    ZSTD_CCtx_setParameter(writer->compressor, ZSTD_c_compressionLevel, COMPRESSION_LEVEL);
+    ZSTD_CCtx_setParameter(writer->compressor, ZSTD_c_compressionLevel, compression[level]);
     ZSTD_CCtx_setParameter(writer->compressor, ZSTD_c_checksumFlag, 1);
     return 0;
 }
@@ -276,8 +288,8 @@ static int start_thread(struct trace_writer *writer)
 static void writer_free(struct trace_writer *writer)
 {
     ZSTD_freeCCtx(writer->compressor);
-    free(writer->packed);
-    free(writer->seek);
+    trace_encoder_release(&writer->encoder);
+    trace_frames_release(&writer->frames);
     pthread_cond_destroy(&writer->changed);
     pthread_mutex_destroy(&writer->mutex);
     free(writer);
@@ -293,10 +305,11 @@ int trace_writer_open(struct trace_writer **result, const char *path, const char
         return -ENOMEM;
     pthread_mutex_init(&writer->mutex, NULL);
     pthread_cond_init(&writer->changed, NULL);
-    writer->sink = (struct trace_sink){trace_level_types(level), write_event, write_block, finish_sink};
+    writer->sink =
+        (struct trace_sink){trace_level_types(level), write_event, write_block, finish_sink};
     writer->current = &writer->batch[0];
     writer->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    error = writer->fd < 0 ? -errno : create_compressor(writer);
+    error = writer->fd < 0 ? -errno : create_compressor(writer, level);
     if (!error)
         error = write_header(writer, options, level);
     if (!error)
@@ -342,7 +355,7 @@ int trace_writer_finish(struct trace_writer *writer)
 
     error = atomic_load(&writer->error);
     if (!error)
-        error = write_seek_table(writer);
+        error = write_index(writer);
     if (close(writer->fd) < 0 && !error)
         error = -errno;
     writer->fd = -1;
