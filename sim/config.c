@@ -304,8 +304,12 @@ int vm_config_check(const struct vm_config *config, char *message, size_t size)
          "flat-mode goes with a flat image: leave it out for a kernel"},
         {config->memory % 4096 != 0, "memory: the size is not a multiple of 4K"},
         {config->cpus != 1, "cpus: this release simulates one processor; leave --cpus at 1"},
-        {config->backend == BACKEND_KVM,
-         "backend: kvm is not in this release; use --backend unicorn"},
+        {config->backend == BACKEND_KVM && config->max_instructions,
+         "max-instructions: KVM does not count instructions; leave it out, or use --backend "
+         "unicorn"},
+        {config->backend == BACKEND_KVM && (config->ept_lazy || config->ept_withdraw),
+         "ept-lazy and ept-withdraw: with KVM the EPT tables are the kernel's; leave them out, or "
+         "use --backend unicorn"},
         {config->timing == TIMING_DETAILED,
          "timing: detailed is not in this release; use --timing fast"},
         {config->unrestricted_guest && !config->ept,

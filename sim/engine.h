@@ -50,6 +50,8 @@ struct engine_operations {
     void (*get_statistics)(const struct vcpu *vcpu, struct engine_statistics *statistics);
 };
 
-extern const struct engine_operations unicorn_engine;
+/* Engines; an engine that is not built in is not there (its address is NULL). */
+extern const struct engine_operations unicorn_engine __attribute__((weak));
+extern const struct engine_operations kvm_engine __attribute__((weak));
 
 #endif

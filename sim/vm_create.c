@@ -181,12 +181,17 @@ static int create_platform(struct vm *vm, char *message, size_t size)
     return -ENOMEM;
 }
 
+static const struct engine_operations *find_engine(const struct vm_config *config)
+{
+    return config->backend == BACKEND_KVM ? &kvm_engine : &unicorn_engine;
+}
+
 static int create_cpu(struct vm *vm, char *message, size_t size)
 {
     struct vcpu *vcpu = &vm->vcpu;
     struct cpu *cpu = &vcpu->cpu;
     vcpu->vm = vm;
-    vcpu->engine_operations = &unicorn_engine;
+    vcpu->engine_operations = find_engine(&vm->config);
     vcpu->mmio_granted_at = UINT64_MAX;
     vcpu->exit_cycles =
         vm->config.exit_cycles >= 0 ? (uint32_t)vm->config.exit_cycles : vm->profile.exit_cycles;
@@ -259,8 +264,10 @@ int vm_create(struct vm **result, const struct vm_config *config,
               const struct vm_callbacks *callbacks, void *context, char *message, size_t size)
 {
     *result = NULL;
-    if (config->backend != BACKEND_UNICORN) {
-        snprintf(message, size, "backend kvm is not in this version: use --backend unicorn");
+    if (!find_engine(config)) {
+        snprintf(message, size, "this program was built without backend %s: use --backend %s",
+                 config->backend == BACKEND_KVM ? "kvm" : "unicorn",
+                 config->backend == BACKEND_KVM ? "unicorn" : "kvm");
         return -ENOTSUP;
     }
     if (config->cpus != 1) {
