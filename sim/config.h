@@ -101,10 +101,20 @@ int vm_config_check(const struct vm_config *config, char *message, size_t size);
 
 /*
  * The settings that decide what happens in the run, as a JSON object for the head of a trace:
- * equal for runs that must be equal. Names of output files are not in it; input files are there
- * with the last part of their name, size and a hash. free() it; NULL without memory.
+ * equal for runs that must be equal. Names of output files are not in it; input files (the CPU
+ * profile is one) are there with path, size and a hash. free() it; NULL without memory.
  */
 char *vm_config_describe(const struct vm_config *config);
+
+/*
+ * The reverse: the configuration of the run that is described. Its input files are looked for at
+ * their paths, then in `find` (folders, and files under any name): the first of the right size and
+ * hash is taken. Returns 0, or -errno with a message (which file is missing or differs, and how to
+ * name it); config is then empty.
+ */
+int vm_config_from_description(struct vm_config *config, const char *description,
+                               const char *const *find, unsigned find_count, char *message,
+                               size_t size);
 
 enum config_kind {
     CONFIG_TEXT,   /* char * */

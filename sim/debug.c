@@ -26,6 +26,15 @@ void vm_debug_stop_at(struct vm *vm, uint64_t instructions)
         vm_reconsider(vm);
 }
 
+void vm_debug_stop_at_time(struct vm *vm, uint64_t cycles)
+{
+    vm->debug.stop_at_time = cycles;
+    if (vm->debug.standing && cycles <= vcpu_cycles(&vm->vcpu))
+        vm->debug.stop_at_time = UINT64_MAX; /* that is now */
+    if (vm->state == VM_RUNNING)
+        vm_reconsider(vm);
+}
+
 void vm_debug_interrupt(struct vm *vm)
 {
     atomic_store(&vm->debug.interrupted, true);
@@ -52,6 +61,16 @@ void vm_debug_stopped(struct vcpu *vcpu, enum vm_debug_reason reason, uint64_t a
         vcpu->engine_operations->push(vcpu);
 }
 
+/* True if the place asked for has been reached: it is met once. */
+static bool take_place(uint64_t *place, uint64_t now)
+{
+    bool reached = now >= *place;
+
+    if (reached)
+        *place = UINT64_MAX;
+    return reached;
+}
+
 void vm_debug_boundary(struct vcpu *vcpu, uint64_t instructions)
 {
     struct vm_debug *debug = &vcpu->vm->debug;
@@ -60,8 +79,8 @@ void vm_debug_boundary(struct vcpu *vcpu, uint64_t instructions)
         return;
     if (atomic_exchange(&debug->interrupted, false)) {
         vm_debug_stopped(vcpu, VM_DEBUG_INTERRUPT, 0);
-    } else if (instructions >= debug->stop_at) {
-        debug->stop_at = UINT64_MAX;
+    } else if (take_place(&debug->stop_at, instructions) ||
+               take_place(&debug->stop_at_time, vcpu_cycles(vcpu))) {
         vm_debug_stopped(vcpu, VM_DEBUG_COUNT, 0);
     } else {
         return;

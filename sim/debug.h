@@ -16,7 +16,7 @@
 struct cpu;
 
 enum vm_debug_reason {
-    VM_DEBUG_COUNT,      /* the instruction count asked for is reached */
+    VM_DEBUG_COUNT,      /* the instruction count or time asked for is reached */
     VM_DEBUG_BREAKPOINT, /* the next instruction has a breakpoint */
     VM_DEBUG_WATCHPOINT, /* the last instruction has met a watchpoint */
     VM_DEBUG_INTERRUPT,  /* vm_debug_interrupt was called */
@@ -41,6 +41,9 @@ void vm_debug_attach(struct vm *vm, vm_debug_hook *hook, void *context);
  * hook only for a count to come. UINT64_MAX: never. One place at a time; met once.
  */
 void vm_debug_stop_at(struct vm *vm, uint64_t instructions);
+/* The same with simulated time (cycles): at the first boundary when it has come. Both may be asked
+ * for; the first to come does not take back the other. */
+void vm_debug_stop_at_time(struct vm *vm, uint64_t cycles);
 /* Has the hook called soon; from any thread or signal handler. */
 void vm_debug_interrupt(struct vm *vm);
 

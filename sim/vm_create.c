@@ -296,6 +296,7 @@ int vm_create(struct vm **result, const struct vm_config *config,
     vm->withdraw_at = config->ept_withdraw ? config->ept_withdraw : UINT64_MAX;
     vm->progress_at = PROGRESS_INSTRUCTIONS;
     vm->debug.stop_at = UINT64_MAX;
+    vm->debug.stop_at_time = UINT64_MAX;
     if (!error)
         error = create_parts(vm, message, size);
     if (error) {

@@ -21,7 +21,8 @@
 struct vm_debug {
     vm_debug_hook *hook; /* NULL: nobody looks */
     void *context;
-    uint64_t stop_at; /* UINT64_MAX: never */
+    uint64_t stop_at;      /* UINT64_MAX: never */
+    uint64_t stop_at_time; /* cycles; the same */
     _Atomic bool interrupted;
     bool changed;  /* by the hook */
     bool standing; /* in the hook */
