@@ -65,15 +65,32 @@ struct alignment {
     int opcode;
 };
 
-/* tracing.c */
+/*
+ * tracing.c: where a block goes on whose event has been recorded. It may be left in its middle and
+ * taken up again (an exit in place, a boundary in the middle of it): that is no new block.
+ */
+struct block_rest {
+    uint64_t pc, count;    /* linear address, instructions retired before it */
+    uint64_t instructions; /* that are left of the block; 0: nothing is */
+};
+
 struct tracing {
     struct trace_sink *sink;
     struct mmu_observer observer;
+    bool blocks; /* wanted: constant while there is translated code */
+
     /* A miss of the soft TLB is being served, for an access at this place in translated code (0: a
      * fetch between blocks). */
     bool filling;
     uintptr_t fill_return_address;
     bool executing; /* the processor model executes an instruction, which is counted already */
+
+    struct block_rest cut;  /* behind a block that was translated only in part */
+    struct block_rest left; /* from the instruction at which a block was looked at, or left */
+    /* During translation of a block. */
+    bool measuring;         /* only to know how long the whole block would be */
+    uint32_t whole;         /* so many instructions */
+    struct tcg_operation *size_operation, *end_operation;
 };
 
 struct unicorn_engine {
@@ -206,6 +223,16 @@ void unicorn_check_branch(struct unicorn_engine *engine, uintptr_t return_addres
 /* tracing.c */
 /* Before the engine runs: what the sink wants is constant while it does. */
 void unicorn_tracing_begin(struct unicorn_engine *engine);
+/* Translation: behind the budget's check at the start of a block, and at its end. */
+void unicorn_tracing_block_start(struct unicorn_engine *engine, const struct translator *db);
+void unicorn_tracing_block_end(struct unicorn_engine *engine, const struct translator *db);
+/* RIP and count have been brought to the instruction of this index in a block. */
+void unicorn_tracing_left(struct unicorn_engine *engine, const struct translation_block *tb,
+                          uint64_t pc, unsigned index);
+
+/* translate.c */
+/* Adds an operation to the block that is being translated. */
+struct tcg_operation *unicorn_emit(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c);
 
 /* mmu.c */
 /* Where the block stood before a look at the state of an instruction in its middle. */

@@ -89,6 +89,8 @@ struct translation_block {
 /* cflags of an ordinary block (cluster index -1), and a flag that plays no part in finding one. */
 #define CFLAGS_ORDINARY 0xff000000u
 #define CFLAGS_NOCACHE  0x00010000u
+#define CFLAGS_COUNT    0x00007fffu /* no more instructions than this; 0: as many as there are */
+#define BLOCK_MAX       512         /* instructions that the library puts into a block */
 
 /* CPUState.tb_jmp_cache: blocks by a hash of their linear address; 16 bytes behind env_ptr. */
 #define JUMP_CACHE_BITS      12

@@ -35,6 +35,8 @@ void *tcg_temp_new_internal_x86_64(void *tcg, int type, bool local);
 void tcg_temp_free_internal_x86_64(void *tcg, void *temp);
 struct tcg_operation *tcg_emit_op_x86_64(void *tcg, int opcode);
 void tcg_gen_lookup_and_goto_ptr_x86_64(void *tcg);
+void tcg_gen_callN_x86_64(void *tcg, void *function, void *result, int count, void **arguments);
+void tcg_func_start_x86_64(void *tcg); /* forgets the operations of the block so far */
 
 /* Replaced. */
 void helper_iret_real_x86_64(struct env *env, int shift);
@@ -45,6 +47,10 @@ uint64_t helper_le_ldq_mmu_x86_64(struct env *env, uint64_t address, uint32_t oi
 void helper_le_stq_mmu_x86_64(struct env *env, uint64_t address, uint64_t value, uint32_t oi,
                               uintptr_t return_address);
 const void *helper_lookup_tb_ptr_x86_64(struct env *env);
+void helper_bndstx64_x86_64(struct env *env, uint64_t pc, uint64_t size, uint64_t unused1,
+                            uint64_t unused2);
+void helper_bndstx32_x86_64(struct env *env, uint64_t pc, uint64_t size, uint64_t whole,
+                            uint64_t end);
 void helper_load_seg_x86_64(struct env *env, int segment, int selector);
 void helper_lret_protected_x86_64(struct env *env, int shift, int addend);
 void x86_cpu_exec_enter_x86_64(void *cs);

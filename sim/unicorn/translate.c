@@ -39,7 +39,7 @@ EXPORT void tcg_gen_op2_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b)
     ORIGINAL(tcg_gen_op2_x86_64)(tcg, opcode, a, b);
 }
 
-static struct tcg_operation *emit(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c)
+struct tcg_operation *unicorn_emit(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c)
 {
     struct tcg_operation *operation = tcg_emit_op_x86_64(tcg, opcode);
     operation->args[0] = a;
@@ -57,7 +57,7 @@ EXPORT void tcg_gen_op3_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b, ui
         engine->capture = CAPTURE_BRANCH;
     }
     if (engine && (opcode == OP_qemu_ld_i64 || opcode == OP_qemu_st_i64)) {
-        unicorn_alignment_access(engine, emit(tcg, opcode, a, b, c), opcode);
+        unicorn_alignment_access(engine, unicorn_emit(tcg, opcode, a, b, c), opcode);
         return;
     }
     ORIGINAL(tcg_gen_op3_x86_64)(tcg, opcode, a, b, c);
@@ -85,14 +85,14 @@ static void emit_count(struct unicorn_engine *engine)
     uint64_t offset = offsetof(struct env, bnd_regs);
     uint64_t b = (uint64_t)budget, n = (uint64_t)count;
 
-    emit(tcg, OP_ld_i64, b, engine->capture_env, offset);
-    engine->block_size_operation[0] = emit(tcg, OP_movi_i64, n, 1, 0);
-    emit(tcg, OP_brcond_i64, b, n, TCG_COND_LT)->args[3] = engine->capture_label;
+    unicorn_emit(tcg, OP_ld_i64, b, engine->capture_env, offset);
+    engine->block_size_operation[0] = unicorn_emit(tcg, OP_movi_i64, n, 1, 0);
+    unicorn_emit(tcg, OP_brcond_i64, b, n, TCG_COND_LT)->args[3] = engine->capture_label;
     *(uint32_t *)engine->capture_label += 1u << 16; /* the label's count of references */
-    emit(tcg, OP_ld_i64, b, engine->capture_env, offset);
-    engine->block_size_operation[1] = emit(tcg, OP_movi_i64, n, 1, 0);
-    emit(tcg, OP_sub_i64, b, b, n);
-    emit(tcg, OP_st_i64, b, engine->capture_env, offset);
+    unicorn_emit(tcg, OP_ld_i64, b, engine->capture_env, offset);
+    engine->block_size_operation[1] = unicorn_emit(tcg, OP_movi_i64, n, 1, 0);
+    unicorn_emit(tcg, OP_sub_i64, b, b, n);
+    unicorn_emit(tcg, OP_st_i64, b, engine->capture_env, offset);
 
     tcg_temp_free_internal_x86_64(tcg, budget);
     tcg_temp_free_internal_x86_64(tcg, count);
@@ -105,6 +105,8 @@ static void counting_tb_start(struct translator *db, void *cs)
     assert(engine->capture == CAPTURE_DONE);
     engine->capture = CAPTURE_OFF;
     emit_count(engine);
+    if (engine->tracing.blocks)
+        unicorn_tracing_block_start(engine, db);
 }
 
 static void counting_tb_stop(struct translator *db, void *cs)
@@ -113,6 +115,10 @@ static void counting_tb_stop(struct translator *db, void *cs)
     engine->original_operations.tb_stop(db, cs);
     for (unsigned i = 0; i < 2; i++)
         engine->block_size_operation[i]->args[1] = (uint64_t)db->num_insns;
+    if (engine->tracing.blocks)
+        unicorn_tracing_block_end(engine, db);
+    if (engine->tracing.measuring)
+        return;
     engine->statistics.blocks_translated++;
     engine->statistics.instructions_translated += (uint64_t)db->num_insns;
 }
@@ -128,7 +134,10 @@ EXPORT void restore_state_to_opc_x86_64(struct env *env, struct translation_bloc
     }
     uint64_t clean[2] = {data[0], data[1] & ((1u << INDEX_SHIFT) - 1)};
     ORIGINAL(restore_state_to_opc_x86_64)(env, tb, clean);
-    env->bnd_regs[0] += tb->icount - (data[1] >> INDEX_SHIFT);
+    unsigned index = (unsigned)(data[1] >> INDEX_SHIFT);
+    env->bnd_regs[0] += tb->icount - index;
+    if (engine->tracing.blocks)
+        unicorn_tracing_left(engine, tb, data[0], index);
 }
 
 /* --- The funnel ---------------------------------------------------------------------------------
