@@ -1,0 +1,457 @@
+/* The probes: for each a virtual machine of 128 KiB and a bit, its guest, and what it must answer.
+ */
+#define _GNU_SOURCE /* SIGEV_THREAD_ID, gettid */
+
+#include "sim/kvm/probe.h"
+
+#include <cpuid.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cpu/msr.h"
+#include "cpu/state.h"
+#include "sim/kvm/kvm.h"
+
+/* --- The guests: probe_guests.S -----------------------------------------------------------------
+ */
+
+extern const uint8_t kvm_probe_code[], kvm_probe_code_end[];
+extern const uint8_t kvm_probe_handlers[], kvm_probe_handlers_end[];
+#define GUEST(name) extern const uint8_t kvm_probe_##name[];
+GUEST(real_mode)
+GUEST(protected)
+GUEST(long_mode)
+GUEST(sse)
+GUEST(x87)
+GUEST(popcnt)
+GUEST(cmpxchg16b)
+GUEST(lar)
+GUEST(verw)
+GUEST(interrupt)
+GUEST(int3)
+GUEST(vmcall)
+GUEST(single_step)
+GUEST(breakpoint)
+GUEST(resume_flag)
+GUEST(reserved_bit)
+GUEST(self_modifying)
+GUEST(user_code_selector)
+GUEST(user_sse)
+GUEST(user_interrupt)
+GUEST(user_syscall)
+
+enum mode { REAL, PROTECTED, PAGING_32, PAE, LONG, USER };
+
+struct probe {
+    const char *feature;
+    const uint8_t *guest;
+    enum mode mode;
+    uint32_t answer;
+    uint32_t registers; /* EAX at the start */
+    uint64_t cr4;       /* besides what the mode needs */
+};
+
+#define CODE_SELECTOR      0x08u
+#define DATA_SELECTOR      0x10u
+#define USER_DATA_SELECTOR 0x23u
+#define USER_CODE_SELECTOR 0x2bu
+#define TSS_SELECTOR       0x30u
+/* What kvm_pvm's guests see instead. */
+#define PVM_USER_SELECTOR  0x33u
+
+// clang-format off
+static const struct probe probes[] = {
+    {"real mode", kvm_probe_real_mode, REAL, 0x1234, 0, 0},
+    {"protected mode without paging", kvm_probe_protected, PROTECTED, 0x5678, 0, 0},
+    {"32-bit paging", kvm_probe_protected, PAGING_32, 0x5678, 0, 0},
+    {"PAE paging", kvm_probe_protected, PAE, 0x5678, 0, 0},
+    {"64-bit mode", kvm_probe_long_mode, LONG, 0x12345678, 0, 0},
+    {"CR4.PCIDE", kvm_probe_long_mode, LONG, 0x12345678, 0, CR4_PCIDE},
+    {"CR4.SMEP and CR4.SMAP", kvm_probe_long_mode, LONG, 0x12345678, 0, CR4_SMEP | CR4_SMAP},
+    {"SSE at CPL 0", kvm_probe_sse, LONG, 77, 0, 0},
+    {"x87 at CPL 0", kvm_probe_x87, LONG, 1, 0, 0},
+    {"POPCNT at CPL 0", kvm_probe_popcnt, LONG, 8, 0, 0},
+    {"CMPXCHG16B at CPL 0", kvm_probe_cmpxchg16b, LONG, 1, 0, 0},
+    {"LAR at CPL 0", kvm_probe_lar, LONG, 0x9b, 0, 0},
+    {"VERW at CPL 0", kvm_probe_verw, LONG, 1, 0, 0},
+    {"INT n at CPL 0", kvm_probe_interrupt, LONG, 0x99, 0x99, 0},
+    {"INT3 at CPL 0", kvm_probe_int3, LONG, 3, 0, 0},
+    {"VMCALL at CPL 0", kvm_probe_vmcall, LONG, 1, 0, 0},
+    {"single-step trap at CPL 0", kvm_probe_single_step, LONG, 1, 0, 0},
+    {"breakpoint registers at CPL 0", kvm_probe_breakpoint, LONG, 1, 0, 0},
+    {"RFLAGS.RF in the frame of a fault", kvm_probe_resume_flag, LONG, 1, 0, 0},
+    {"P in the error code of a reserved-bit page fault", kvm_probe_reserved_bit, LONG, 9, 0, 0},
+    {"self-modifying code", kvm_probe_self_modifying, LONG, 42, 0, 0},
+    {"CS as loaded, at CPL 3", kvm_probe_user_code_selector, USER, USER_CODE_SELECTOR, 0, 0},
+    {"SSE at CPL 3", kvm_probe_user_sse, USER, 77, 0, 0},
+    {"INT n at CPL 3", kvm_probe_user_interrupt, USER, 0x99, 0, 0},
+    {"SYSCALL", kvm_probe_user_syscall, USER, CODE_SELECTOR, 0, 0},
+};
+// clang-format on
+#define PROBES (sizeof probes / sizeof *probes)
+_Static_assert(PROBES <= KVM_PROBES_MAX, "a report has room for all findings");
+
+/* --- Memory of the guest ------------------------------------------------------------------------
+ */
+
+#define MEMORY_SIZE 0x40000u
+enum {
+    PML4 = 0x1000,
+    PDPT = 0x2000,
+    PD = 0x3000,
+    GDT = 0x4000,
+    IDT = 0x5000,
+    TSS = 0x6000,
+    PD_32 = 0x7000,
+    PDPT_PAE = 0x8000,
+    STACK = 0xa000,
+    USER_STACK = 0xc000,
+    CODE = 0x10000,
+    HANDLERS = 0x20000,
+};
+
+#define PAGE_FLAGS   (1u | 2u | 4u) /* present, writable, user */
+#define LARGE_PAGE   0x80u
+#define RESERVED_PDE (1ull << 51) /* beyond MAXPHYADDR of any processor that runs this */
+
+/* Vectors with a handler of their own in probe_guests.S; all others have number 0. */
+static const struct {
+    uint8_t vector, handler;
+} handled[] = {{1, 1}, {3, 2}, {6, 3}, {14, 4}, {0x80, 5}};
+#define SYSCALL_HANDLER (HANDLERS + 6 * 16)
+
+static uint64_t *quads(uint8_t *memory, unsigned address)
+{
+    return (uint64_t *)(memory + address);
+}
+
+static void make_page_tables(uint8_t *memory, bool kernel_only)
+{
+    uint32_t flags = kernel_only ? PAGE_FLAGS & ~4u : PAGE_FLAGS;
+    quads(memory, PML4)[0] = PDPT | flags;
+    quads(memory, PDPT)[0] = PD | flags;
+    quads(memory, PDPT)[1] = PD | RESERVED_PDE | flags;
+    quads(memory, PD)[0] = LARGE_PAGE | flags;
+    *(uint32_t *)(memory + PD_32) = LARGE_PAGE | flags;
+    quads(memory, PDPT_PAE)[0] = PD | 1;
+}
+
+static void make_tables(uint8_t *memory)
+{
+    uint64_t *gdt = quads(memory, GDT);
+    gdt[1] = 0x00af9b000000ffff; /* 64-bit code */
+    gdt[2] = 0x00cf93000000ffff;
+    gdt[4] = 0x00cff3000000ffff;
+    gdt[5] = 0x00affb000000ffff;
+    gdt[6] = 0x0000890000000067 | (uint64_t)TSS << 16;
+    memcpy(memory + TSS + 4, &(uint64_t){STACK}, 8); /* RSP0 */
+    for (unsigned vector = 0; vector < 256; vector++) {
+        uint64_t handler = HANDLERS;
+        for (unsigned i = 0; i < sizeof handled / sizeof *handled; i++)
+            if (handled[i].vector == vector)
+                handler = HANDLERS + 16u * handled[i].handler;
+        uint64_t gate = vector == 0x80 ? 0xee00 : 0x8e00;
+        quads(memory, IDT)[2 * vector] =
+            (handler & 0xffff) | CODE_SELECTOR << 16 | gate << 32 | (handler >> 16) << 48;
+    }
+    memcpy(memory + CODE, kvm_probe_code, (size_t)(kvm_probe_code_end - kvm_probe_code));
+    memcpy(memory + HANDLERS, kvm_probe_handlers,
+           (size_t)(kvm_probe_handlers_end - kvm_probe_handlers));
+}
+
+/* --- Registers ----------------------------------------------------------------------------------
+ */
+
+static struct kvm_segment flat(unsigned selector, bool code, bool mode64, bool big)
+{
+    return (struct kvm_segment){
+        .limit = 0xffffffff,
+        .selector = (uint16_t)selector,
+        .type = code ? 0xb : 3,
+        .present = 1,
+        .dpl = selector & 3,
+        .db = big,
+        .s = 1,
+        .l = mode64,
+        .g = 1,
+    };
+}
+
+static void set_protected(struct kvm_sregs *sregs, const struct probe *probe)
+{
+    bool mode64 = probe->mode >= LONG, user = probe->mode == USER;
+    sregs->cs = flat(user ? USER_CODE_SELECTOR : CODE_SELECTOR, true, mode64, !mode64);
+    sregs->ss = sregs->ds = sregs->es = sregs->fs = sregs->gs =
+        flat(user ? USER_DATA_SELECTOR : DATA_SELECTOR, false, false, true);
+    sregs->tr = (struct kvm_segment){
+        .base = TSS, .limit = 0x67, .selector = TSS_SELECTOR, .type = 0xb, .present = 1};
+    sregs->ldt = (struct kvm_segment){.unusable = 1};
+    sregs->gdt = (struct kvm_dtable){.base = GDT, .limit = 7 * 8 - 1};
+    sregs->idt = (struct kvm_dtable){.base = IDT, .limit = 0xfff};
+    sregs->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP;
+    sregs->cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT | probe->cr4;
+    if (probe->mode == PAGING_32) {
+        sregs->cr3 = PD_32;
+        sregs->cr4 |= CR4_PSE;
+    } else if (probe->mode == PAE) {
+        sregs->cr3 = PDPT_PAE;
+        sregs->cr4 |= CR4_PAE;
+    } else if (mode64) {
+        sregs->cr3 = PML4;
+        sregs->cr4 |= CR4_PAE;
+        sregs->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
+    }
+    if (probe->mode >= PAGING_32)
+        sregs->cr0 |= CR0_PG;
+}
+
+static int set_registers(int cpu, const struct probe *probe)
+{
+    struct kvm_sregs sregs;
+    struct kvm_regs regs = {
+        .rax = probe->registers,
+        .rip = CODE + (uint64_t)(probe->guest - kvm_probe_code),
+        .rsp = probe->mode == USER ? USER_STACK : STACK,
+        .rflags = RFLAGS_FIXED | (probe->mode == USER ? RFLAGS_IF : 0),
+    };
+    if (ioctl(cpu, KVM_GET_SREGS, &sregs) < 0)
+        return -errno;
+    if (probe->mode == REAL) {
+        sregs.cs.selector = CODE >> 4;
+        sregs.cs.base = CODE;
+        regs.rip -= CODE;
+    } else {
+        set_protected(&sregs, probe);
+    }
+    if (ioctl(cpu, KVM_SET_SREGS, &sregs) < 0 || ioctl(cpu, KVM_SET_REGS, &regs) < 0)
+        return -errno;
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry[2];
+    } msrs = {{.nmsrs = 2},
+              {{.index = MSR_STAR, .data = (uint64_t)CODE_SELECTOR << 32},
+               {.index = MSR_LSTAR, .data = SYSCALL_HANDLER}}};
+    return ioctl(cpu, KVM_SET_MSRS, &msrs) < 0 ? -errno : 0;
+}
+
+/* --- Running one --------------------------------------------------------------------------------
+ */
+
+/* A guest that does not answer is ended by a signal. */
+#define PATIENCE_NANOSECONDS 100000000
+#define END_SIGNAL           (SIGRTMIN + 3)
+
+static _Thread_local struct kvm_run *volatile probed;
+
+static void end_probe(int signal)
+{
+    struct kvm_run *run = probed;
+    if (run)
+        run->immediate_exit = 1;
+}
+
+static int run_with_patience(int cpu, struct kvm_run *run)
+{
+    struct sigaction action = {.sa_handler = end_probe}, before;
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = END_SIGNAL};
+    const struct itimerspec patience = {.it_interval.tv_nsec = PATIENCE_NANOSECONDS,
+                                        .it_value.tv_nsec = PATIENCE_NANOSECONDS};
+    sigset_t set, mask;
+    timer_t timer;
+    event._sigev_un._tid = gettid();
+    sigemptyset(&set);
+    sigaddset(&set, END_SIGNAL);
+    if (timer_create(CLOCK_MONOTONIC, &event, &timer))
+        return -errno;
+    probed = run;
+    sigaction(END_SIGNAL, &action, &before);
+    pthread_sigmask(SIG_UNBLOCK, &set, &mask);
+    timer_settime(timer, 0, &patience, NULL);
+    int result = ioctl(cpu, KVM_RUN, 0) < 0 ? -errno : 0;
+    timer_delete(timer);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    sigaction(END_SIGNAL, &before, NULL);
+    probed = NULL;
+    return result;
+}
+
+/* Judges the exit that the guest ended with. */
+static void judge(const struct probe *probe, const struct kvm_run *run, int result,
+                  struct kvm_finding *finding)
+{
+    char *seen = finding->seen;
+    size_t size = sizeof finding->seen;
+    bool io = !result && run->exit_reason == KVM_EXIT_IO;
+    uint32_t value = 0;
+    if (io)
+        memcpy(&value, (const uint8_t *)run + run->io.data_offset, sizeof value);
+    if (result == -EINTR)
+        snprintf(seen, size, "no answer");
+    else if (result)
+        snprintf(seen, size, "KVM cannot run it: %s", strerror(-result));
+    else if (io && run->io.port == 0x10)
+        snprintf(seen, size, "0x%x instead of 0x%x", value, probe->answer);
+    else if (io)
+        snprintf(seen, size, "an exception");
+    else if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR)
+        snprintf(seen, size, "KVM cannot emulate it");
+    else if (run->exit_reason == KVM_EXIT_SHUTDOWN)
+        snprintf(seen, size, "triple fault");
+    else
+        snprintf(seen, size, "exit %u of KVM", run->exit_reason);
+    finding->present = io && run->io.port == 0x10 && value == probe->answer;
+}
+
+static int set_supported_cpuid(int device, int cpu)
+{
+    enum { ENTRIES = 256 };
+    struct kvm_cpuid2 *table = calloc(1, sizeof *table + ENTRIES * sizeof *table->entries);
+    if (!table)
+        return -ENOMEM;
+    table->nent = ENTRIES;
+    int error =
+        ioctl(device, KVM_GET_SUPPORTED_CPUID, table) < 0 || ioctl(cpu, KVM_SET_CPUID2, table) < 0
+            ? -errno
+            : 0;
+    free(table);
+    return error;
+}
+
+static int run_guest(const struct probe *probe, int device, int vm, uint8_t *memory,
+                     struct kvm_report *report, char *message, size_t size)
+{
+    struct kvm_finding *finding = &report->finding[report->count++];
+    struct kvm_run *run;
+    size_t run_size;
+    int cpu = -1;
+    struct kvm_userspace_memory_region region = {.memory_size = MEMORY_SIZE,
+                                                 .userspace_addr = (uintptr_t)memory};
+    finding->feature = probe->feature;
+    if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) < 0) {
+        snprintf(message, size, "backend kvm: no memory for a probe: %s", strerror(errno));
+        return -ENOMEM;
+    }
+    int error = kvm_create_processor(device, vm, &cpu, &run, &run_size, message, size);
+    if (!error) {
+        report->tsc_khz = (unsigned)ioctl(cpu, KVM_GET_TSC_KHZ, 0);
+        int refused = set_supported_cpuid(device, cpu);
+        if (!refused)
+            refused = set_registers(cpu, probe);
+        if (refused)
+            snprintf(finding->seen, sizeof finding->seen, "KVM refuses the registers: %s",
+                     strerror(-refused));
+        else
+            judge(probe, run, run_with_patience(cpu, run), finding);
+        munmap(run, run_size);
+    }
+    if (cpu >= 0)
+        close(cpu);
+    return error;
+}
+
+static int run_probe(const struct probe *probe, struct kvm_report *report, char *message,
+                     size_t size)
+{
+    int device, vm;
+    int error = kvm_open(&device, &vm, message, size);
+    uint8_t *memory = MAP_FAILED;
+    if (!error) {
+        report->api_version = ioctl(device, KVM_GET_API_VERSION, 0);
+        report->tsc_scaling = ioctl(device, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) > 0;
+        memory = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED) {
+            snprintf(message, size, "no memory is left");
+            error = -ENOMEM;
+        }
+    }
+    if (!error) {
+        make_page_tables(memory, probe->cr4 & CR4_SMEP);
+        make_tables(memory);
+        error = run_guest(probe, device, vm, memory, report, message, size);
+        munmap(memory, MEMORY_SIZE);
+    }
+    if (vm >= 0)
+        close(vm);
+    if (device >= 0)
+        close(device);
+    return error;
+}
+
+/* --- The report ---------------------------------------------------------------------------------
+ */
+
+const char *kvm_environment_name(enum kvm_environment environment)
+{
+    static const char *const names[] = {"full", "kvm_pvm", "emulated", "partial"};
+    return names[environment];
+}
+
+static void find_hypervisor(struct kvm_report *report)
+{
+    unsigned eax, ebx, ecx, edx;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx >> 31))
+        return;
+    __cpuid(0x40000000, eax, ebx, ecx, edx);
+    memcpy(report->hypervisor, (const unsigned[]){ebx, ecx, edx}, 12);
+}
+
+/* kvm_pvm is known by the selector that its guests' user code runs with. */
+static bool is_pvm(const struct kvm_report *report)
+{
+    char seen[16];
+    snprintf(seen, sizeof seen, "0x%x ", PVM_USER_SELECTOR);
+    for (unsigned i = 0; i < report->count; i++)
+        if (probes[i].guest == kvm_probe_user_code_selector)
+            return !strncmp(report->finding[i].seen, seen, strlen(seen));
+    return false;
+}
+
+static enum kvm_environment classify(const struct kvm_report *report)
+{
+    if (is_pvm(report))
+        return KVM_PVM;
+    if (!strncmp(report->hypervisor, "TCGTCGTCG", 9))
+        return KVM_EMULATED;
+    for (unsigned i = 0; i < report->count; i++)
+        if (!report->finding[i].present)
+            return KVM_PARTIAL;
+    return KVM_FULL;
+}
+
+int kvm_probe(struct kvm_report *report, char *message, size_t size)
+{
+    *report = (struct kvm_report){0};
+    for (unsigned i = 0; i < PROBES; i++) {
+        int error = run_probe(&probes[i], report, message, size);
+        if (error)
+            return error;
+    }
+    find_hypervisor(report);
+    report->environment = classify(report);
+    return 0;
+}
+
+void kvm_explain(char *text, size_t size)
+{
+    struct kvm_report report;
+    char message[256];
+    size_t length = 0;
+    *text = '\0';
+    if (kvm_probe(&report, message, sizeof message) || report.environment == KVM_FULL)
+        return;
+    for (unsigned i = 0; i < report.count; i++) {
+        const struct kvm_finding *finding = &report.finding[i];
+        if (finding->present || length + strlen(finding->feature) + 40 > size)
+            continue;
+        if (length)
+            length += (size_t)snprintf(text + length, size - length, ", %s", finding->feature);
+        else
+            length = (size_t)snprintf(text, size, "; this KVM (%s) lacks %s",
+                                      kvm_environment_name(report.environment), finding->feature);
+    }
+}

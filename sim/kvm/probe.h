@@ -1,0 +1,46 @@
+/*
+ * What this machine's KVM can do, found out by small guests: capabilities look the same on a
+ * processor with VT-x, on kvm_pvm, which emulates what runs at CPL 0, and in an emulator.
+ */
+#ifndef VTXSIM_SIM_KVM_PROBE_H
+#define VTXSIM_SIM_KVM_PROBE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum kvm_environment {
+    KVM_FULL,     /* everything that was tried works */
+    KVM_PVM,      /* kvm_pvm: no VT-x; an instruction emulator at CPL 0 */
+    KVM_EMULATED, /* under QEMU's TCG */
+    KVM_PARTIAL,  /* something is missing, for another reason */
+};
+const char *kvm_environment_name(enum kvm_environment environment);
+
+#define KVM_PROBES_MAX 32
+
+struct kvm_finding {
+    const char *feature; /* "SSE at CPL 0" */
+    bool present;
+    char seen[96]; /* what came instead */
+};
+
+struct kvm_report {
+    enum kvm_environment environment;
+    char hypervisor[13]; /* signature of a hypervisor or emulator below this kernel; "" : none */
+    int api_version;
+    unsigned tsc_khz; /* of guests; 0: unknown */
+    bool tsc_scaling;
+    unsigned count;
+    struct kvm_finding finding[KVM_PROBES_MAX];
+};
+
+/* Runs all probes (some milliseconds). Returns 0, or -errno with a message when there is no KVM to
+ * ask. */
+int kvm_probe(struct kvm_report *report, char *message, size_t size);
+
+/* What a message about a guest that failed says about this KVM: "; this KVM (kvm_pvm) lacks A, B"
+ * with as many as fit, or "" if nothing is missing. */
+void kvm_explain(char *text, size_t size);
+
+#endif
