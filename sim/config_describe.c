@@ -15,6 +15,7 @@
 
 #include "cpu/profile.h"
 #include "sim/config.h"
+#include "sim/engine.h"
 
 #define HASH_DIGITS 17 /* with the 0 */
 
@@ -152,6 +153,16 @@ static json_t *describe_setting(const struct vm_config *config,
     return NULL;
 }
 
+/* Runs of an engine on hardware differ by the hardware. */
+static void describe_environment(json_t *object, enum vm_backend backend)
+{
+    const struct engine_operations *engine = engine_find(backend);
+    const char *environment = engine && engine->environment ? engine->environment() : NULL;
+
+    if (environment)
+        json_object_set_new(object, "environment", json_string(environment));
+}
+
 char *vm_config_describe(const struct vm_config *config)
 {
     json_t *object = json_object();
@@ -170,6 +181,7 @@ char *vm_config_describe(const struct vm_config *config)
     json_object_set_new(object, "ept-withdraw", json_integer((json_int_t)config->ept_withdraw));
     json_object_set_new(object, "ept-withdraw-seed",
                         json_integer((json_int_t)config->ept_withdraw_seed));
+    describe_environment(object, config->backend);
     text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(object);
     return text;
@@ -370,6 +382,13 @@ int vm_config_from_description(struct vm_config *config, const char *description
                  "the description of the run is not a JSON object: is it a trace "
                  "that vtxsim run has written?");
         error = error ? error : -EBADMSG;
+    }
+    if (!error && json_object_get(object, "environment")) {
+        snprintf(message, size,
+                 "the run was one on hardware (backend %s), where time is the host's: it cannot be "
+                 "repeated; record one with --backend unicorn",
+                 json_string_value(json_object_get(object, "backend")));
+        error = -ENOTSUP;
     }
     json_object_foreach(object, name, value)
     {

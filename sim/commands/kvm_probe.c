@@ -21,8 +21,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 
 static void print_table(const struct kvm_report *report)
 {
-    printf("environment     %s\n", kvm_environment_name(report->environment));
+    printf("environment     %s\n", report->environment);
     printf("below it        %s\n", *report->hypervisor ? report->hypervisor : "no hypervisor");
+    printf("missing         %u of %u features\n", kvm_missing(report), report->count);
     printf("API version     %d\n", report->api_version);
     printf("guest TSC       %u kHz, %s\n\n", report->tsc_khz,
            report->tsc_scaling ? "can be scaled" : "cannot be scaled");
@@ -48,10 +49,10 @@ static void print_json(const struct kvm_report *report)
             json_object_set_new(feature, "seen", json_string(finding->seen));
         json_array_append_new(features, feature);
     }
-    document = json_pack(
-        "{s:s, s:s, s:i, s:i, s:b, s:o}", "environment", kvm_environment_name(report->environment),
-        "hypervisor", report->hypervisor, "api_version", report->api_version, "tsc_khz",
-        (int)report->tsc_khz, "tsc_scaling", report->tsc_scaling, "features", features);
+    document =
+        json_pack("{s:s, s:s, s:i, s:i, s:b, s:o}", "environment", report->environment,
+                  "hypervisor", report->hypervisor, "api_version", report->api_version, "tsc_khz",
+                  (int)report->tsc_khz, "tsc_scaling", report->tsc_scaling, "features", features);
     json_dumpf(document, stdout, JSON_INDENT(2));
     json_decref(document);
     putchar('\n');

@@ -8,7 +8,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "cpu/msr.h"
 #include "sim/kvm/kvm.h"
+#include "sim/kvm/probe.h"
 #include "sim/log.h"
 #include "sim/vm_internal.h"
 
@@ -54,6 +56,15 @@ static int add_memory(struct kvm_engine *engine, char *message, size_t size)
     return 0;
 }
 
+static void describe_kvm(void)
+{
+    const struct kvm_report *report = kvm_report();
+    char lacks[256];
+    kvm_explain(lacks, sizeof lacks);
+    if (report)
+        LOG_INFO(LOG_ENGINE, "KVM is of kind %s%s", report->environment, lacks);
+}
+
 static int engine_create(struct vcpu *vcpu, char *message, size_t size)
 {
     struct kvm_engine *engine = calloc(1, sizeof *engine);
@@ -70,7 +81,22 @@ static int engine_create(struct vcpu *vcpu, char *message, size_t size)
                                      &engine->run_size, message, size);
     if (error)
         engine_destroy(vcpu);
+    else
+        describe_kvm();
     return error;
+}
+
+/* Simulated time and the guest's TSC start together. */
+static void start_tsc(struct kvm_engine *engine)
+{
+    const struct kvm_report *report = kvm_report();
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry;
+    } tsc = {{.nmsrs = 1}, {.index = MSR_TSC}};
+    if (report && report->tsc_scaling)
+        ioctl(engine->cpu, KVM_SET_TSC_KHZ, engine->vcpu->vm->profile.tsc_hz / 1000);
+    ioctl(engine->cpu, KVM_SET_MSRS, &tsc);
 }
 
 /* The first VM entry has been checked and performed by the processor model: KVM takes the state
@@ -86,6 +112,7 @@ static int start(struct kvm_engine *engine)
         error = kvm_filter_msrs(engine, vcpu->engine_message, sizeof vcpu->engine_message);
     if (error)
         return error;
+    start_tsc(engine);
     error = kvm_push_state(engine);
     if (!error)
         error = kvm_events_start(engine);
@@ -156,10 +183,29 @@ static int engine_run(struct vcpu *vcpu)
     return error;
 }
 
-/* KVM does not count instructions. */
+/* KVM counts none: those of single steps. */
 static uint64_t engine_instructions(const struct vcpu *vcpu)
 {
+    const struct kvm_engine *engine = vcpu->engine;
+    return engine->instructions;
+}
+
+static uint64_t engine_user_instructions(const struct vcpu *vcpu)
+{
     return 0;
+}
+
+/* The exit has brought what KVM shares with it. */
+static void engine_pull(struct vcpu *vcpu)
+{
+    kvm_pull_state(vcpu->engine);
+}
+
+static void engine_push(struct vcpu *vcpu)
+{
+    int error = kvm_push_state(vcpu->engine);
+    if (error)
+        LOG_ERROR(LOG_ENGINE, "KVM does not take the registers: %s", strerror(-error));
 }
 
 /* Time is the host's: it passes by itself, and deadlines are looked at before every entry. */
@@ -180,10 +226,46 @@ static void engine_flush_tlb(struct vcpu *vcpu)
 {
 }
 
+static void engine_flush_code(struct vcpu *vcpu)
+{
+}
+
 static void engine_get_statistics(const struct vcpu *vcpu, struct engine_statistics *statistics)
 {
     const struct kvm_engine *engine = vcpu->engine;
     *statistics = (struct engine_statistics){.entries = engine->entries};
+}
+
+/* --- What the guest can know of the machine -----------------------------------------------------
+ */
+
+#define LEAF_TSC       0x15u
+#define LEAF_FREQUENCY 0x16u
+
+/* Where the TSC cannot be scaled the guest's runs as fast as the host's: the profile says so. */
+static void engine_adjust_profile(struct cpu_profile *profile)
+{
+    const struct kvm_report *report = kvm_report();
+    if (!report || !report->tsc_khz || report->tsc_scaling)
+        return;
+    LOG_INFO(LOG_ENGINE, "the guest's TSC has %u kHz, as the host's, not the profile's %llu",
+             report->tsc_khz, (unsigned long long)profile->tsc_hz / 1000);
+    profile->tsc_hz = report->tsc_khz * 1000ull;
+    for (unsigned i = 0; i < profile->cpuid_count; i++) {
+        struct cpuid_leaf *leaf = &profile->cpuid[i];
+        if (leaf->leaf == LEAF_TSC && leaf->ebx) { /* TSC = crystal * EBX / EAX */
+            leaf->eax = profile->crystal_hz / 1000;
+            leaf->ebx = report->tsc_khz;
+        } else if (leaf->leaf == LEAF_FREQUENCY) {
+            leaf->eax = report->tsc_khz / 1000;
+        }
+    }
+}
+
+static const char *engine_environment(void)
+{
+    const struct kvm_report *report = kvm_report();
+    return report ? report->environment : NULL;
 }
 
 const struct engine_operations kvm_engine = {
@@ -193,10 +275,15 @@ const struct engine_operations kvm_engine = {
     .run = engine_run,
     .kick = kvm_kick,
     .instructions = engine_instructions,
-    .user_instructions = engine_instructions,
+    .user_instructions = engine_user_instructions,
     .set_deadline = engine_set_deadline,
     .advance = engine_advance,
     .retire = engine_retire,
     .flush_tlb = engine_flush_tlb,
+    .pull = engine_pull,
+    .push = engine_push,
+    .flush_code = engine_flush_code,
     .get_statistics = engine_get_statistics,
+    .adjust_profile = engine_adjust_profile,
+    .environment = engine_environment,
 };

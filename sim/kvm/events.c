@@ -162,6 +162,7 @@ void kvm_prepare_events(struct kvm_engine *engine)
     if (atomic_exchange(&vcpu->kicked, false))
         vm_serve_requests(vcpu->vm);
     vcpu->event_raised = false;
+    kvm_debug_boundary(engine);
     inject(engine);
     set_timer(engine);
     engine->run->cr8 = platform_read_cr8(vcpu->vm->platform, vcpu->index);

@@ -272,6 +272,12 @@ static int handle_interruption(struct kvm_engine *engine)
     return 0;
 }
 
+static int handle_debug(struct kvm_engine *engine)
+{
+    kvm_stepped(engine);
+    return 0;
+}
+
 static int handle_shutdown(struct kvm_engine *engine)
 {
     struct vcpu *vcpu = engine->vcpu;
@@ -354,6 +360,7 @@ static int (*const handlers[])(struct kvm_engine *) = {
     [KVM_EXIT_SET_TPR] = handle_set_tpr,
     [KVM_EXIT_IRQ_WINDOW_OPEN] = handle_window,
     [KVM_EXIT_INTR] = handle_interruption,
+    [KVM_EXIT_DEBUG] = handle_debug,
     [KVM_EXIT_SHUTDOWN] = handle_shutdown,
     [KVM_EXIT_FAIL_ENTRY] = handle_failed_entry,
     [KVM_EXIT_INTERNAL_ERROR] = handle_internal_error,

@@ -243,7 +243,7 @@ static int set_registers(int cpu, const struct probe *probe)
  */
 
 /* A guest that does not answer is ended by a signal. */
-#define PATIENCE_NANOSECONDS 100000000
+#define PATIENCE_NANOSECONDS 30000000
 #define END_SIGNAL           (SIGRTMIN + 3)
 
 static _Thread_local struct kvm_run *volatile probed;
@@ -385,11 +385,7 @@ static int run_probe(const struct probe *probe, struct kvm_report *report, char 
 /* --- The report ---------------------------------------------------------------------------------
  */
 
-const char *kvm_environment_name(enum kvm_environment environment)
-{
-    static const char *const names[] = {"full", "kvm_pvm", "emulated", "partial"};
-    return names[environment];
-}
+#define HYPERVISOR_OF_TCG "TCGTCGTCGTCG"
 
 static void find_hypervisor(struct kvm_report *report)
 {
@@ -411,16 +407,33 @@ static bool is_pvm(const struct kvm_report *report)
     return false;
 }
 
-static enum kvm_environment classify(const struct kvm_report *report)
+static bool is_intel(void)
 {
-    if (is_pvm(report))
-        return KVM_PVM;
-    if (!strncmp(report->hypervisor, "TCGTCGTCG", 9))
-        return KVM_EMULATED;
-    for (unsigned i = 0; i < report->count; i++)
-        if (!report->finding[i].present)
-            return KVM_PARTIAL;
-    return KVM_FULL;
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(0, &eax, &ebx, &ecx, &edx) && ebx == signature_INTEL_ebx;
+}
+
+/* Bochs shows the CPUID of the processor that it emulates; its BIOS has its name. */
+static bool is_bochs(void)
+{
+    char vendor[64] = "";
+    FILE *file = fopen("/sys/class/dmi/id/bios_vendor", "re");
+    if (!file)
+        return false;
+    bool read = fgets(vendor, sizeof vendor, file);
+    fclose(file);
+    return read && strstr(vendor, "Bochs");
+}
+
+static void name_environment(struct kvm_report *report)
+{
+    const char *processor = is_pvm(report) ? "pvm" : is_intel() ? "vmx" : "svm";
+    bool tcg = !strcmp(report->hypervisor, HYPERVISOR_OF_TCG);
+    if (is_bochs())
+        snprintf(report->environment, sizeof report->environment, "bochs");
+    else
+        snprintf(report->environment, sizeof report->environment, "%s%s", processor,
+                 tcg ? "-tcg" : "");
 }
 
 int kvm_probe(struct kvm_report *report, char *message, size_t size)
@@ -432,26 +445,47 @@ int kvm_probe(struct kvm_report *report, char *message, size_t size)
             return error;
     }
     find_hypervisor(report);
-    report->environment = classify(report);
+    name_environment(report);
     return 0;
+}
+
+static struct kvm_report the_report;
+static bool have_report;
+
+static void probe_once(void)
+{
+    char message[256];
+    have_report = kvm_probe(&the_report, message, sizeof message) == 0;
+}
+
+const struct kvm_report *kvm_report(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, probe_once);
+    return have_report ? &the_report : NULL;
+}
+
+unsigned kvm_missing(const struct kvm_report *report)
+{
+    unsigned missing = 0;
+    for (unsigned i = 0; i < report->count; i++)
+        missing += !report->finding[i].present;
+    return missing;
 }
 
 void kvm_explain(char *text, size_t size)
 {
-    struct kvm_report report;
-    char message[256];
+    const struct kvm_report *report = kvm_report();
     size_t length = 0;
     *text = '\0';
-    if (kvm_probe(&report, message, sizeof message) || report.environment == KVM_FULL)
-        return;
-    for (unsigned i = 0; i < report.count; i++) {
-        const struct kvm_finding *finding = &report.finding[i];
+    for (unsigned i = 0; report && i < report->count; i++) {
+        const struct kvm_finding *finding = &report->finding[i];
         if (finding->present || length + strlen(finding->feature) + 40 > size)
             continue;
         if (length)
             length += (size_t)snprintf(text + length, size - length, ", %s", finding->feature);
         else
-            length = (size_t)snprintf(text, size, "; this KVM (%s) lacks %s",
-                                      kvm_environment_name(report.environment), finding->feature);
+            length = (size_t)snprintf(text, size, "; this KVM (%s) lacks %s", report->environment,
+                                      finding->feature);
     }
 }

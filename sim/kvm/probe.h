@@ -9,14 +9,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum kvm_environment {
-    KVM_FULL,     /* everything that was tried works */
-    KVM_PVM,      /* kvm_pvm: no VT-x; an instruction emulator at CPL 0 */
-    KVM_EMULATED, /* under QEMU's TCG */
-    KVM_PARTIAL,  /* something is missing, for another reason */
-};
-const char *kvm_environment_name(enum kvm_environment environment);
-
 #define KVM_PROBES_MAX 32
 
 struct kvm_finding {
@@ -26,7 +18,9 @@ struct kvm_finding {
 };
 
 struct kvm_report {
-    enum kvm_environment environment;
+    /* "vmx" or "svm" by the processor, "pvm" where kvm_pvm does without them; "bochs", and "-tcg"
+     * behind the name, where an emulator is the processor. */
+    char environment[16];
     char hypervisor[13]; /* signature of a hypervisor or emulator below this kernel; "" : none */
     int api_version;
     unsigned tsc_khz; /* of guests; 0: unknown */
@@ -38,9 +32,13 @@ struct kvm_report {
 /* Runs all probes (some milliseconds). Returns 0, or -errno with a message when there is no KVM to
  * ask. */
 int kvm_probe(struct kvm_report *report, char *message, size_t size);
+/* The same once for the whole process. NULL when there is no KVM to ask. */
+const struct kvm_report *kvm_report(void);
 
-/* What a message about a guest that failed says about this KVM: "; this KVM (kvm_pvm) lacks A, B"
- * with as many as fit, or "" if nothing is missing. */
+unsigned kvm_missing(const struct kvm_report *report);
+
+/* What a message about a guest that failed says about this KVM: "; this KVM (pvm) lacks A, B" with
+ * as many as fit, or "" if nothing is missing. */
 void kvm_explain(char *text, size_t size);
 
 #endif
