@@ -67,7 +67,7 @@ static double mips(const struct run_statistics *run)
     return run->host_seconds > 0 ? (double)run->instructions / run->host_seconds / 1e6 : 0;
 }
 
-static void print_exits(const struct exit_statistics *statistics, FILE *file)
+void exit_statistics_print_exits(const struct exit_statistics *statistics, FILE *file)
 {
     unsigned order[REASONS], used = sort_reasons(statistics, order);
     uint64_t cycles, total = exit_statistics_total(statistics, &cycles);
@@ -139,7 +139,7 @@ static uint64_t counter_value(const struct run_statistics *run, unsigned i)
 void exit_statistics_print(const struct exit_statistics *statistics,
                            const struct run_statistics *run, FILE *file)
 {
-    print_exits(statistics, file);
+    exit_statistics_print_exits(statistics, file);
     fputc('\n', file);
     for (unsigned i = 0; i < COUNTERS; i++)
         print_total(file, counters[i].label, counter_value(run, i));
@@ -153,7 +153,7 @@ void exit_statistics_print(const struct exit_statistics *statistics,
                     : "");
 }
 
-static json_t *exits_json(const struct exit_statistics *statistics)
+json_t *exit_statistics_exits_json(const struct exit_statistics *statistics)
 {
     unsigned order[REASONS], used = sort_reasons(statistics, order);
     uint64_t cycles, total = exit_statistics_total(statistics, &cycles);
@@ -189,5 +189,5 @@ json_t *exit_statistics_json(const struct exit_statistics *statistics,
     json_object_set_new(totals, "mips", json_real(mips(run)));
     if (run->timing)
         json_object_set_new(totals, "timing", json_string(run->timing));
-    return json_pack("{s:o, s:o}", "exits", exits_json(statistics), "totals", totals);
+    return json_pack("{s:o, s:o}", "exits", exit_statistics_exits_json(statistics), "totals", totals);
 }

@@ -73,9 +73,14 @@ uint64_t exit_statistics_total(const struct exit_statistics *statistics, uint64_
 void exit_statistics_print(const struct exit_statistics *statistics,
                            const struct run_statistics *run, FILE *file);
 
+/* The table of exits alone. */
+void exit_statistics_print_exits(const struct exit_statistics *statistics, FILE *file);
+
 struct json_t;
 /* {"exits": [...], "totals": {...}} as a new jansson object; NULL without memory. */
 struct json_t *exit_statistics_json(const struct exit_statistics *statistics,
                                     const struct run_statistics *run);
+/* [{"name": ..., "reason": ..., "count": ...}, ...] as a new jansson array. */
+struct json_t *exit_statistics_exits_json(const struct exit_statistics *statistics);
 
 #endif

@@ -66,7 +66,7 @@ static const struct trace_field walk_fields[] = {
 static const struct trace_field flush_fields[] = {
     FIELD_AT("kind", CHOICE, flush.kind,
              "|cr3|control-register|invlpg|invpcid|invvpid|invept|transition"),
-    FIELD_AT("type", COUNT, flush.type, NULL),
+    FIELD_AT("invalidation_type", COUNT, flush.type, NULL),
     FIELD_AT("address", LINEAR, flush.address, NULL),
     {0},
 };

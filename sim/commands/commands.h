@@ -21,6 +21,8 @@ int command_run(int argc, char **argv);
 int command_cpus(int argc, char **argv);
 int command_kvm_probe(int argc, char **argv);
 int command_check_entry(int argc, char **argv);
+int command_trace(int argc, char **argv);
+int command_symbols(int argc, char **argv);
 
 /* "vtxsim: message" on standard error. */
 void command_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -1,0 +1,371 @@
+/* vtxsim trace: its subcommands, and the trace that each of them opens. */
+#include "sim/commands/trace.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "cpu/exit.h"
+#include "cpu/profile.h"
+#include "sim/commands/commands.h"
+#include "sim/config.h"
+
+#define PROGRESS_EVENTS 4000000
+
+/* Events that are looked at to find where the kernel is. */
+#define GUESS_EVENTS 4000000
+
+enum { KEY_SYMBOLS = 0x2000, KEY_OFFSET, KEY_FROM, KEY_TO, KEY_TYPE, KEY_JSON };
+
+static volatile sig_atomic_t interrupted;
+
+/* --- Options
+ * ----------------------------------------------------------------------------------------- */
+
+static void parse_place(struct argp_state *state, const char *text, struct trace_place *place)
+{
+    static const char *const kinds[] = {"event:", "instructions:", "time:"};
+    const char *number = strchr(text, ':');
+    size_t length = number ? (size_t)(number + 1 - text) : 0;
+    char *end;
+
+    place->given = true;
+    place->index = TRACE_INDEX_EVENT;
+    for (unsigned kind = 0; number && kind < 3; kind++) {
+        if (length > 1 && strncmp(text, kinds[kind], length - 1) == 0)
+            place->index = (enum trace_index)kind;
+        else if (kind == 2 && place->index == TRACE_INDEX_EVENT && *text != 'e')
+            argp_error(state, "\"%s\": a place is N, instructions:N or time:N", text);
+    }
+    errno = 0;
+    place->value = strtoull(text + length, &end, 0);
+    if (errno || end == text + length || *end)
+        argp_error(state, "\"%s\": a place is N, instructions:N or time:N", text);
+}
+
+static void parse_types(struct argp_state *state, const char *text, uint32_t *types)
+{
+    char name[64];
+
+    for (; *text; text += strspn(text, ",")) {
+        size_t length = strcspn(text, ",");
+        unsigned type;
+
+        snprintf(name, sizeof(name), "%.*s", (int)length, text);
+        type = trace_event_find(name);
+        if (!type)
+            argp_error(state, "there is no type of event \"%s\"", name);
+        *types |= 1u << type;
+        text += length;
+    }
+}
+
+static void parse_operand(struct argp_state *state, struct trace_request *request, char *argument)
+{
+    unsigned wanted = request->operands_wanted ? request->operands_wanted : 1;
+
+    if (++request->operands > wanted)
+        argp_error(state, "one trace only: \"%s\" is too much", argument);
+    else if (request->operands == wanted)
+        request->path = argument;
+    else
+        request->first_operand = argument;
+}
+
+static error_t parse_option(int key, char *argument, struct argp_state *state)
+{
+    struct trace_request *request = state->input;
+
+    switch (key) {
+    case KEY_SYMBOLS:
+        request->symbols = argument;
+        return 0;
+    case KEY_OFFSET:
+        request->symbols_offset = argument;
+        return 0;
+    case KEY_FROM:
+        parse_place(state, argument, &request->from);
+        return 0;
+    case KEY_TO:
+        parse_place(state, argument, &request->to);
+        return 0;
+    case KEY_TYPE:
+        parse_types(state, argument, &request->types);
+        return 0;
+    case KEY_JSON:
+        request->json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        parse_operand(state, request, argument);
+        return 0;
+    case ARGP_KEY_END:
+        if (!request->path)
+            argp_error(state, "name the trace");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option options[] = {
+    {NULL, 0, NULL, 0, "What of the trace:", 10},
+    {"from", KEY_FROM, "PLACE", 0, "Begin there: N (an event), instructions:N or time:N", 10},
+    {"to", KEY_TO, "PLACE", 0, "End before this place", 10},
+    {"type", KEY_TYPE, "TYPE,...", 0, "Only events of these types", 10},
+    {NULL, 0, NULL, 0, "Names and form:", 11},
+    {"symbols", KEY_SYMBOLS, "FILE", 0,
+     "Names for addresses: vmlinux, System.map, a copy of /proc/kallsyms, or the kernel's bzImage",
+     11},
+    {"symbols-offset", KEY_OFFSET, "N|auto", 0,
+     "How far above FILE's addresses the guest had them (KASLR). Default: auto, found from the "
+     "trace for Linux kernels",
+     11},
+    {"json", KEY_JSON, NULL, 0, "JSON instead of text", 11},
+    {0},
+};
+const struct argp trace_request_argp = {options, parse_option, NULL, NULL, NULL, NULL, NULL};
+
+/* --- Symbols
+ * ----------------------------------------------------------------------------------------- */
+
+static bool hint_of(const struct trace_event *event, enum symbols_hint *hint)
+{
+    unsigned reason = event->exit.reason & 0xffff;
+
+    if (event->type != TRACE_EXIT)
+        return false;
+    *hint = reason == EXIT_IO      ? SYMBOLS_HINT_IO
+            : reason == EXIT_CPUID ? SYMBOLS_HINT_CPUID
+                                   : SYMBOLS_HINT_MSR;
+    return reason == EXIT_IO || reason == EXIT_CPUID || reason == EXIT_RDMSR ||
+           reason == EXIT_WRMSR;
+}
+
+/* Reads the trace's beginning with a reader of its own. */
+static bool guess_offset(struct symbols *symbols, const char *path)
+{
+    struct symbols_guess *guess = symbols_guess_begin(symbols);
+    struct trace_reader *reader;
+    struct trace_event event;
+    enum symbols_hint hint;
+
+    if (!guess)
+        return false;
+    if (trace_reader_open(&reader, path, NULL, 0) == 0) {
+        for (unsigned i = 0; i < GUESS_EVENTS && trace_reader_next(reader, &event) == 1; i++)
+            if (hint_of(&event, &hint))
+                symbols_guess_add(guess, event.rip, hint);
+        trace_reader_close(reader);
+    }
+    return symbols_guess_end(guess);
+}
+
+/* Returns 0 or an exit status after a message. */
+static int open_symbols(struct trace_view *view)
+{
+    const struct trace_request *request = view->request;
+    const char *offset = request->symbols_offset;
+    char message[512], *end;
+    uint64_t value;
+
+    if (!request->symbols)
+        return 0;
+    if (symbols_load(&view->symbols, request->symbols, message, sizeof(message))) {
+        command_error("%s", message);
+        return STATUS_NO_START;
+    }
+    if (!offset || strcmp(offset, "auto") == 0) {
+        if (!guess_offset(view->symbols, request->path) && offset)
+            command_error("%s: where the kernel of %s was cannot be told from this trace; give "
+                          "--symbols-offset, or boot with nokaslr",
+                          request->path, request->symbols);
+        return 0;
+    }
+    errno = 0;
+    value = strtoull(offset, &end, 0);
+    if (errno || !*offset || *end) {
+        command_error("symbols-offset: \"%s\" is neither a number nor auto", offset);
+        return STATUS_USAGE;
+    }
+    symbols_set_offset(view->symbols, value);
+    return 0;
+}
+
+/* --- An open trace
+ * ----------------------------------------------------------------------------------- */
+
+static void note_interrupt(int signal)
+{
+    interrupted = signal;
+}
+
+int trace_view_open(struct trace_view *view, const struct trace_request *request)
+{
+    struct sigaction action = {.sa_handler = note_interrupt, .sa_flags = (int)SA_RESETHAND};
+    char message[512] = "";
+    int error, status;
+
+    *view = (struct trace_view){.request = request, .result = 1};
+    error = trace_reader_open(&view->reader, request->path, message, sizeof(message));
+    if (error) {
+        command_error("%s", *message ? message : strerror(-error));
+        return STATUS_NO_START;
+    }
+    status = open_symbols(view);
+    if (status) {
+        trace_reader_close(view->reader);
+        symbols_free(view->symbols);
+        return status;
+    }
+    view->shows_progress = isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO);
+    view->progress_at = PROGRESS_EVENTS;
+    sigaction(SIGINT, &action, NULL);
+    return 0;
+}
+
+/* Where an event is on the scale of a place. */
+static uint64_t place_of(const struct trace_view *view, enum trace_index index, uint64_t number,
+                         const struct trace_event *event)
+{
+    return index == TRACE_INDEX_EVENT          ? number
+           : index == TRACE_INDEX_INSTRUCTIONS ? event->instructions
+                                               : view->time;
+}
+
+static void show_progress(struct trace_view *view)
+{
+    view->progress_at = view->next + PROGRESS_EVENTS;
+    if (view->shows_progress)
+        fprintf(stderr, "\r%" PRIu64 " million events", view->next / 1000000);
+}
+
+bool trace_view_next(struct trace_view *view, struct trace_event *event, uint64_t *number)
+{
+    const struct trace_place *from = &view->request->from, *to = &view->request->to;
+
+    while (!interrupted && (view->result = trace_reader_next(view->reader, event)) == 1) {
+        *number = trace_reader_position(view->reader) - 1;
+        view->next = *number + 1;
+        if (event->time)
+            view->time = event->time;
+        if (view->next >= view->progress_at)
+            show_progress(view);
+        if (to->given && place_of(view, to->index, *number, event) >= to->value)
+            return false;
+        if (from->given && place_of(view, from->index, *number, event) < from->value)
+            continue;
+        if (!view->request->types || (view->request->types >> event->type & 1))
+            return true;
+    }
+    view->interrupted = interrupted;
+    return false;
+}
+
+int trace_view_close(struct trace_view *view, int status)
+{
+    const char *path = view->request->path;
+
+    if (view->shows_progress && view->progress_at > PROGRESS_EVENTS)
+        fputs("\r\033[K", stderr);
+    if (view->result == -ENODATA)
+        command_error("%s: cut off after %" PRIu64 " events (the run was killed, or its disk was "
+                      "full); what came before is whole",
+                      path, view->next);
+    else if (view->result < 0)
+        command_error("%s: damaged after %" PRIu64 " events (%s); what came before is whole", path,
+                      view->next, strerror(-view->result));
+    if (!status && view->result < 0)
+        status = STATUS_INCOMPLETE;
+    if (!status && view->interrupted)
+        status = STATUS_SIGNAL + SIGINT;
+    trace_reader_close(view->reader);
+    symbols_free(view->symbols);
+    return status;
+}
+
+const char *trace_level_name(enum trace_level level)
+{
+    static const char *const names[TRACE_LEVELS] = {"inputs", "exits", "translations", "blocks",
+                                                    "memory"};
+
+    return level < TRACE_LEVELS ? names[level] : "unknown";
+}
+
+uint64_t trace_view_tsc_hz(const struct trace_view *view)
+{
+    json_t *options = json_loads(trace_reader_options(view->reader), 0, NULL);
+    json_t *cpu = json_object_get(options, "cpu");
+    const char *name = json_string_value(json_is_object(cpu) ? json_object_get(cpu, "file") : cpu);
+    struct cpu_profile profile;
+    char path[4096], message[512];
+    uint64_t hz = 0;
+
+    if (name && cpu_profile_find(name, path, sizeof(path)) == 0 &&
+        cpu_profile_load(&profile, path, message, sizeof(message)) == 0)
+        hz = profile.tsc_hz;
+    json_decref(options);
+    return hz;
+}
+
+int trace_flush_output(FILE *file, const char *name)
+{
+    int error = 0;
+
+    errno = 0;
+    if (fflush(file) || ferror(file))
+        error = errno ? errno : EIO;
+    if (!error || error == EPIPE)
+        return 0;
+    command_error("%s: %s", name, strerror(error));
+    return STATUS_ERROR;
+}
+
+/* --- The command
+ * ------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name; /* as the subcommand sees itself */
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} subcommands[] = {
+    {"vtxsim trace stat", trace_stat, "tables: exits by reason, RIP, page, operand; walks; blocks"},
+    {"vtxsim trace dump", trace_dump, "every event on a line"},
+    {"vtxsim trace grep", trace_grep, "the events that meet a condition"},
+};
+#define SUBCOMMANDS (sizeof(subcommands) / sizeof(*subcommands))
+#define NAME_OFFSET (sizeof("vtxsim trace ") - 1)
+
+static void print_usage(FILE *file)
+{
+    fputs("Usage: vtxsim trace COMMAND [OPTION...] TRACE\n\n", file);
+    for (unsigned i = 0; i < SUBCOMMANDS; i++)
+        fprintf(file, "  %-12s %s\n", subcommands[i].name + NAME_OFFSET, subcommands[i].summary);
+    fputs("\nvtxsim trace COMMAND --help tells more. Traces come from vtxsim run --trace FILE.\n",
+          file);
+}
+
+int command_trace(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+
+    signal(SIGPIPE, SIG_DFL); /* whoever reads has seen enough */
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        print_usage(stdout);
+        return trace_flush_output(stdout, "standard output");
+    }
+    for (unsigned i = 0; i < SUBCOMMANDS; i++) {
+        if (strcmp(name, subcommands[i].name + NAME_OFFSET) != 0)
+            continue;
+        argv[1] = (char *)subcommands[i].name;
+        return subcommands[i].run(argc - 1, argv + 1);
+    }
+    if (*name)
+        command_error("there is no command \"trace %s\"", name);
+    print_usage(stderr);
+    return STATUS_USAGE;
+}
