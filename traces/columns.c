@@ -10,9 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Fields of the common part, by their column number; the type's own follow. */
-enum { FIELD_CPU, FIELD_INSTRUCTIONS, FIELD_TIME, FIELD_RIP, FIELD_OWN };
-
 /* A column's identification in a frame's directory: type and field; 0 is the order of types. */
 #define COLUMN_SHIFT 6
 #define COLUMN_ORDER 0
@@ -29,73 +26,50 @@ static unsigned site_of(unsigned kind, uint64_t rip)
 
 /* --- encoding ------------------------------------------------------------------------------- */
 
-static bool column_reserve(struct trace_encoder *encoder, struct trace_column *column, size_t size)
+static void put(struct trace_encoder *encoder, struct trace_column *column, uint64_t value)
 {
-    size_t allocated = 2 * column->allocated + size;
-    uint8_t *grown;
-
-    if (column->allocated - column->size >= size)
-        return true;
-    grown = realloc(column->data, allocated);
-    if (!grown) {
+    if (!trace_column_put(column, value))
         encoder->failed = true;
-        return false;
+}
+
+static void put_bytes(struct trace_encoder *encoder, struct trace_column *column,
+                      const uint8_t *data, uint8_t size)
+{
+    if (!trace_column_reserve(column, 1 + (size_t)size)) {
+        encoder->failed = true;
+        return;
     }
-    column->data = grown;
-    column->allocated = allocated;
-    return true;
-}
-
-static void column_put(struct trace_encoder *encoder, struct trace_column *column, uint64_t value)
-{
-    if (!column_reserve(encoder, column, TRACE_VARINT_MAX))
-        return;
-    column->used |= value != 0;
-    column->size = (size_t)(trace_put_varint(column->data + column->size, value) - column->data);
-}
-
-static void column_put_bytes(struct trace_encoder *encoder, struct trace_column *column,
-                             const uint8_t *data, uint8_t size)
-{
-    if (!column_reserve(encoder, column, 1 + (size_t)size))
-        return;
     column->used |= size != 0;
     column->data[column->size++] = size;
     memcpy(column->data + column->size, data, size);
     column->size += size;
 }
 
-static void column_empty(struct trace_column *column)
+static void first_begin(struct trace_first *first)
 {
-    column->size = 0;
-    column->used = false;
+    first->first = first->last;
+    first->found = false;
 }
 
-static void least_begin(struct trace_least *least)
+static void first_note(struct trace_first *first, uint64_t value, uint64_t last)
 {
-    least->least = least->last;
-    least->found = false;
-}
-
-static void least_add(struct trace_least *least, uint64_t value)
-{
-    if (!least->found || value < least->least)
-        least->least = value;
-    least->found = true;
-    least->last = value;
+    if (!first->found)
+        first->first = value;
+    first->found = true;
+    first->last = last;
 }
 
 void trace_encoder_begin(struct trace_encoder *encoder, uint64_t first)
 {
     memset(&encoder->predictor, 0, sizeof(encoder->predictor));
-    column_empty(&encoder->order);
+    trace_column_empty(&encoder->order);
     for (unsigned type = 0; type < TRACE_EVENT_TYPES; type++)
-        for (unsigned field = 0; field < TRACE_COLUMN_FIELDS; field++)
-            column_empty(&encoder->column[type][field]);
+        for (unsigned field = 0; field < TRACE_COLUMNS; field++)
+            trace_column_empty(&encoder->column[type][field]);
     encoder->first = first;
     encoder->count = 0;
-    least_begin(&encoder->instructions);
-    least_begin(&encoder->time);
+    first_begin(&encoder->instructions);
+    first_begin(&encoder->time);
     encoder->run = 0;
 }
 
@@ -103,22 +77,37 @@ static void end_run(struct trace_encoder *encoder)
 {
     if (encoder->run == 0)
         return;
-    column_put(encoder, &encoder->order, encoder->type);
-    column_put(encoder, &encoder->order, encoder->run);
+    put(encoder, &encoder->order, encoder->type);
+    put(encoder, &encoder->order, encoder->run);
     encoder->run = 0;
 }
 
-static void count_event(struct trace_encoder *encoder, const struct trace_event *event)
+static void count_events(struct trace_encoder *encoder, unsigned type, uint64_t count)
 {
-    if (event->type != encoder->type)
+    if (type != encoder->type)
         end_run(encoder);
-    encoder->type = event->type;
-    encoder->run++;
-    encoder->count++;
+    encoder->type = type;
+    encoder->run += count;
+    encoder->count += count;
+}
+
+void trace_encoder_add_blocks(struct trace_encoder *encoder, uint64_t count, uint16_t cpu,
+                              uint64_t first, uint64_t last)
+{
+    if (count == 0)
+        return;
+    count_events(encoder, TRACE_BLOCK, count);
+    encoder->predictor.counters[cpu % TRACE_CPU_SLOTS].instructions = last;
+    if (cpu == 0)
+        first_note(&encoder->instructions, first, last);
+}
+
+static void note_place(struct trace_encoder *encoder, const struct trace_event *event)
+{
     if (event->cpu == 0)
-        least_add(&encoder->instructions, event->instructions);
+        first_note(&encoder->instructions, event->instructions, event->instructions);
     if (trace_is_timed(event->type))
-        least_add(&encoder->time, event->time);
+        first_note(&encoder->time, event->time, event->time);
 }
 
 static void encode_counters(struct trace_encoder *encoder, const struct trace_event *event)
@@ -126,16 +115,16 @@ static void encode_counters(struct trace_encoder *encoder, const struct trace_ev
     struct trace_column *column = encoder->column[event->type];
     struct trace_counters *counters = &encoder->predictor.counters[event->cpu % TRACE_CPU_SLOTS];
 
-    column_put(encoder, &column[FIELD_INSTRUCTIONS],
-               trace_difference(event->instructions, counters->instructions));
+    put(encoder, &column[TRACE_COLUMN_INSTRUCTIONS],
+        trace_difference(event->instructions, counters->instructions));
     counters->instructions = event->instructions;
     if (trace_is_timed(event->type)) {
         uint64_t surplus = event->time - event->instructions;
 
-        column_put(encoder, &column[FIELD_TIME], trace_difference(surplus, counters->surplus));
+        put(encoder, &column[TRACE_COLUMN_TIME], trace_difference(surplus, counters->surplus));
         counters->surplus = surplus;
     } else {
-        column_put(encoder, &column[FIELD_TIME], event->time);
+        put(encoder, &column[TRACE_COLUMN_TIME], event->time);
     }
 }
 
@@ -147,84 +136,81 @@ void trace_encoder_add(struct trace_encoder *encoder, const struct trace_event *
     unsigned kind = kind_of(event->type, event->exit.reason);
     uint64_t *own = predictor->own[site_of(kind, event->rip)];
 
-    assert(trace_event_name(event->type));
-    count_event(encoder, event);
-    column_put(encoder, &column[FIELD_CPU], trace_difference(event->cpu, predictor->cpu));
+    assert(trace_event_name(event->type) && event->type != TRACE_BLOCK);
+    count_events(encoder, event->type, 1);
+    note_place(encoder, event);
+    put(encoder, &column[TRACE_COLUMN_CPU], trace_difference(event->cpu, predictor->cpu));
     predictor->cpu = event->cpu;
-    column_put(encoder, &column[FIELD_RIP], trace_difference(event->rip, predictor->rip[kind]));
+    put(encoder, &column[TRACE_COLUMN_RIP], trace_difference(event->rip, predictor->rip[kind]));
     predictor->rip[kind] = event->rip;
     encode_counters(encoder, event);
-    column += FIELD_OWN;
+    column += TRACE_COLUMN_OWN;
     if (event->type == TRACE_EXIT) /* the first of an exit's own fields */
         own[0] = 0;
     for (unsigned i = 0; fields[i].name; i++) {
         if (fields[i].kind == TRACE_FIELD_BYTES) {
             const uint8_t *data = (const uint8_t *)event + fields[i].offset;
 
-            column_put_bytes(encoder, &column[i], data, data[-1]);
+            put_bytes(encoder, &column[i], data, data[-1]);
         } else {
             uint64_t value = trace_field_get(event, &fields[i]);
 
-            column_put(encoder, &column[i], trace_difference(value, own[i]));
+            put(encoder, &column[i], trace_difference(value, own[i]));
             own[i] = value;
         }
     }
 }
 
-static unsigned count_columns(const struct trace_encoder *encoder)
+/* The columns in the order in which they are written: that of the types, then by type and field. */
+#define COLUMN_SLOTS (1 + TRACE_EVENT_TYPES * TRACE_COLUMNS)
+static const struct trace_column *column_at(const struct trace_encoder *encoder,
+                                            const struct trace_column *blocks, unsigned slot,
+                                            unsigned *id)
 {
-    unsigned count = 1;
+    unsigned type = (slot - 1) / TRACE_COLUMNS, field = (slot - 1) % TRACE_COLUMNS;
 
-    for (unsigned type = 0; type < TRACE_EVENT_TYPES; type++)
-        for (unsigned field = 0; field < TRACE_COLUMN_FIELDS; field++)
-            count += encoder->column[type][field].used;
-    return count;
+    *id = slot == 0 ? COLUMN_ORDER : type << COLUMN_SHIFT | field;
+    return slot == 0             ? &encoder->order
+           : type == TRACE_BLOCK ? &blocks[field]
+                                 : &encoder->column[type][field];
 }
 
-/* The frame's directory, then its columns, both in the order of their identifications. */
-static uint8_t *put_columns(const struct trace_encoder *encoder, uint8_t *out, bool data)
+uint8_t *trace_encoder_end(struct trace_encoder *encoder,
+                           const struct trace_column blocks[TRACE_COLUMNS], size_t *size)
 {
-    const struct trace_column *first = &encoder->column[0][0];
-
-    for (unsigned i = 0; i <= TRACE_EVENT_TYPES * TRACE_COLUMN_FIELDS; i++) {
-        const struct trace_column *column = i == 0 ? &encoder->order : &first[i - 1];
-        unsigned type = (i - 1) / TRACE_COLUMN_FIELDS, field = (i - 1) % TRACE_COLUMN_FIELDS;
-
-        if (!column->used)
-            continue;
-        if (data) {
-            memcpy(out, column->data, column->size);
-            out += column->size;
-        } else {
-            out = trace_put_varint(out, i == 0 ? COLUMN_ORDER : type << COLUMN_SHIFT | field);
-            out = trace_put_varint(out, column->size);
-        }
-    }
-    return out;
-}
-
-uint8_t *trace_encoder_end(struct trace_encoder *encoder, size_t *size)
-{
-    size_t needed = 5 * TRACE_VARINT_MAX;
+    size_t needed = (5 + 2 * COLUMN_SLOTS) * TRACE_VARINT_MAX;
+    unsigned columns = 0, id;
     uint8_t *content, *out;
-    unsigned columns;
 
     end_run(encoder);
-    columns = count_columns(encoder);
-    needed += columns * 2 * TRACE_VARINT_MAX + encoder->order.size;
-    for (unsigned type = 0; type < TRACE_EVENT_TYPES; type++)
-        for (unsigned field = 0; field < TRACE_COLUMN_FIELDS; field++)
-            needed += encoder->column[type][field].size;
+    for (unsigned slot = 0; slot < COLUMN_SLOTS; slot++) {
+        const struct trace_column *column = column_at(encoder, blocks, slot, &id);
+
+        columns += column->used;
+        needed += column->size;
+    }
     content = encoder->failed ? NULL : malloc(needed);
     if (!content)
         return NULL;
     out = trace_put_varint(content, encoder->first);
     out = trace_put_varint(out, encoder->count);
-    out = trace_put_varint(out, encoder->instructions.least);
-    out = trace_put_varint(out, encoder->time.least);
+    out = trace_put_varint(out, encoder->instructions.first);
+    out = trace_put_varint(out, encoder->time.first);
     out = trace_put_varint(out, columns);
-    out = put_columns(encoder, out, false);
-    out = put_columns(encoder, out, true);
+    for (unsigned slot = 0; slot < COLUMN_SLOTS; slot++) {
+        const struct trace_column *column = column_at(encoder, blocks, slot, &id);
+
+        if (column->used)
+            out = trace_put_varint(trace_put_varint(out, id), column->size);
+    }
+    for (unsigned slot = 0; slot < COLUMN_SLOTS; slot++) {
+        const struct trace_column *column = column_at(encoder, blocks, slot, &id);
+
+        if (column->used) {
+            memcpy(out, column->data, column->size);
+            out += column->size;
+        }
+    }
     *size = (size_t)(out - content);
     assert(*size <= needed);
     return content;
@@ -234,7 +220,7 @@ void trace_encoder_release(struct trace_encoder *encoder)
 {
     free(encoder->order.data);
     for (unsigned type = 0; type < TRACE_EVENT_TYPES; type++)
-        for (unsigned field = 0; field < TRACE_COLUMN_FIELDS; field++)
+        for (unsigned field = 0; field < TRACE_COLUMNS; field++)
             free(encoder->column[type][field].data);
 }
 
@@ -247,31 +233,41 @@ static struct trace_cursor *find_cursor(struct trace_decoder *decoder, uint64_t 
 
     if (id == COLUMN_ORDER)
         return &decoder->order;
-    if (!trace_event_name(type < TRACE_EVENT_TYPES ? (unsigned)type : 0) ||
-        field >= TRACE_COLUMN_FIELDS)
+    if (!trace_event_name(type < TRACE_EVENT_TYPES ? (unsigned)type : 0) || field >= TRACE_COLUMNS)
         return NULL;
     return &decoder->column[type][field];
+}
+
+static bool take_head(struct trace_frame_head *head, const uint8_t **in, const uint8_t *end)
+{
+    return trace_get_varint(in, end, &head->first) && trace_get_varint(in, end, &head->count) &&
+           trace_get_varint(in, end, &head->instructions) &&
+           trace_get_varint(in, end, &head->time) && trace_get_varint(in, end, &head->columns) &&
+           head->count > 0 && head->count <= TRACE_FRAME_EVENTS_MAX &&
+           head->columns <= (uint64_t)(end - *in) / 2;
+}
+
+int trace_frame_head_read(struct trace_frame_head *head, const uint8_t *content, size_t size)
+{
+    return take_head(head, &content, content + size) ? 0 : -EBADMSG;
 }
 
 int trace_decoder_begin(struct trace_decoder *decoder, const uint8_t *content, size_t size)
 {
     const uint8_t *in = content, *end = content + size, *data;
-    uint64_t columns, id, length;
+    uint64_t id, length;
 
-    memset(decoder, 0, sizeof(*decoder));
-    if (!trace_get_varint(&in, end, &decoder->first) ||
-        !trace_get_varint(&in, end, &decoder->count) ||
-        !trace_get_varint(&in, end, &decoder->instructions) ||
-        !trace_get_varint(&in, end, &decoder->time) || !trace_get_varint(&in, end, &columns) ||
-        decoder->count == 0 || decoder->count > TRACE_FRAME_EVENTS_MAX ||
-        columns > (uint64_t)(end - in) / 2)
+    memset(decoder, 0, offsetof(struct trace_decoder, blocks));
+    decoder->blocks.begun = decoder->after_block = false;
+    decoder->run = 0;
+    if (!take_head(&decoder->head, &in, end))
         return -EBADMSG;
     /* The data begin where the directory ends. */
     data = in;
-    for (uint64_t i = 0; i < columns; i++)
+    for (uint64_t i = 0; i < decoder->head.columns; i++)
         if (!trace_get_varint(&data, end, &id) || !trace_get_varint(&data, end, &length))
             return -EBADMSG;
-    for (uint64_t i = 0; i < columns; i++) {
+    for (uint64_t i = 0; i < decoder->head.columns; i++) {
         struct trace_cursor *cursor;
 
         if (!trace_get_varint(&in, end, &id) || !trace_get_varint(&in, end, &length) ||
@@ -285,13 +281,6 @@ int trace_decoder_begin(struct trace_decoder *decoder, const uint8_t *content, s
         data += length;
     }
     return data == end ? 0 : -EBADMSG;
-}
-
-/* A column that is not there is zeros. */
-static bool take(struct trace_cursor *cursor, uint64_t *value)
-{
-    *value = 0;
-    return !cursor->end || trace_get_varint(&cursor->next, cursor->end, value);
 }
 
 static bool take_bytes(struct trace_cursor *cursor, uint8_t *data, unsigned limit)
@@ -318,11 +307,11 @@ static int next_type(struct trace_decoder *decoder)
     while (decoder->run == 0) {
         uint64_t type, run;
 
-        if (decoder->given == decoder->count)
+        if (decoder->given == decoder->head.count)
             return 0;
         if (!trace_get_varint(&decoder->order.next, decoder->order.end, &type) ||
             !trace_get_varint(&decoder->order.next, decoder->order.end, &run) || run == 0 ||
-            run > decoder->count - decoder->given)
+            run > decoder->head.count - decoder->given)
             return -EBADMSG;
         decoder->type = type < TRACE_EVENT_TYPES ? (unsigned)type : 0;
         if (trace_event_name(decoder->type))
@@ -340,7 +329,7 @@ static int check_end(const struct trace_decoder *decoder)
 
     if (decoder->order.next != decoder->order.end)
         return -EBADMSG;
-    for (unsigned i = 0; i < TRACE_EVENT_TYPES * TRACE_COLUMN_FIELDS; i++)
+    for (unsigned i = 0; i < TRACE_EVENT_TYPES * TRACE_COLUMNS; i++)
         if (cursor[i].next != cursor[i].end)
             return -EBADMSG;
     return 0;
@@ -352,7 +341,8 @@ static bool decode_counters(struct trace_decoder *decoder, struct trace_event *e
     struct trace_counters *counters = &decoder->predictor.counters[event->cpu % TRACE_CPU_SLOTS];
     uint64_t instructions, time;
 
-    if (!take(&column[FIELD_INSTRUCTIONS], &instructions) || !take(&column[FIELD_TIME], &time))
+    if (!trace_cursor_take(&column[TRACE_COLUMN_INSTRUCTIONS], &instructions) ||
+        !trace_cursor_take(&column[TRACE_COLUMN_TIME], &time))
         return false;
     event->instructions = counters->instructions =
         trace_apply(counters->instructions, instructions);
@@ -372,12 +362,13 @@ static bool decode_place(struct trace_decoder *decoder, struct trace_event *even
     struct trace_cursor *column = decoder->column[event->type];
     uint64_t cpu, rip, reason = 0;
 
-    if (!take(&column[FIELD_CPU], &cpu) || !take(&column[FIELD_RIP], &rip))
+    if (!trace_cursor_take(&column[TRACE_COLUMN_CPU], &cpu) ||
+        !trace_cursor_take(&column[TRACE_COLUMN_RIP], &rip))
         return false;
     if (event->type == TRACE_EXIT) {
-        struct trace_cursor ahead = column[FIELD_OWN];
+        struct trace_cursor ahead = column[TRACE_COLUMN_OWN];
 
-        if (!take(&ahead, &reason))
+        if (!trace_cursor_take(&ahead, &reason))
             return false;
         reason = (uint32_t)trace_apply(0, reason);
     }
@@ -388,22 +379,12 @@ static bool decode_place(struct trace_decoder *decoder, struct trace_event *even
     return true;
 }
 
-int trace_decoder_next(struct trace_decoder *decoder, struct trace_event *event)
+static int decode_fields(struct trace_decoder *decoder, struct trace_event *event, uint64_t *own)
 {
-    struct trace_cursor *column;
-    const struct trace_field *fields;
-    uint64_t *own, value;
-    unsigned kind;
-    int found = next_type(decoder);
+    struct trace_cursor *column = decoder->column[event->type] + TRACE_COLUMN_OWN;
+    const struct trace_field *fields = trace_fields(event->type);
+    uint64_t value;
 
-    if (found != 1)
-        return found ? found : check_end(decoder);
-    *event = (struct trace_event){.type = (uint8_t)decoder->type};
-    if (!decode_place(decoder, event, &kind) || !decode_counters(decoder, event))
-        return -EBADMSG;
-    own = decoder->predictor.own[site_of(kind, event->rip)];
-    fields = trace_fields(event->type);
-    column = decoder->column[event->type] + FIELD_OWN;
     if (event->type == TRACE_EXIT)
         own[0] = 0;
     for (unsigned i = 0; fields[i].name; i++) {
@@ -411,12 +392,48 @@ int trace_decoder_next(struct trace_decoder *decoder, struct trace_event *event)
             if (!take_bytes(&column[i], (uint8_t *)event + fields[i].offset, fields[i].size))
                 return -EBADMSG;
         } else {
-            if (!take(&column[i], &value))
+            if (!trace_cursor_take(&column[i], &value))
                 return -EBADMSG;
             trace_field_set(event, &fields[i], trace_apply(own[i], value));
             own[i] = trace_field_get(event, &fields[i]);
         }
     }
+    return 0;
+}
+
+static int decode_event(struct trace_decoder *decoder, struct trace_event *event)
+{
+    struct trace_predictor *predictor = &decoder->predictor;
+    unsigned kind;
+
+    if (decoder->after_block) {
+        const struct trace_block_predictor *block = &decoder->blocks.predictor;
+
+        predictor->counters[block->cpu % TRACE_CPU_SLOTS].instructions = block->last;
+        decoder->after_block = false;
+    }
+    if (!decode_place(decoder, event, &kind) || !decode_counters(decoder, event))
+        return -EBADMSG;
+    return decode_fields(decoder, event, predictor->own[site_of(kind, event->rip)]);
+}
+
+static int decode_block(struct trace_decoder *decoder, struct trace_event *event)
+{
+    decoder->after_block = true;
+    return trace_blocks_take(&decoder->blocks, decoder->column[TRACE_BLOCK], event);
+}
+
+int trace_decoder_next(struct trace_decoder *decoder, struct trace_event *event)
+{
+    int found = next_type(decoder), error;
+
+    if (found != 1)
+        return found ? found : check_end(decoder);
+    *event = (struct trace_event){.type = (uint8_t)decoder->type};
+    error =
+        event->type == TRACE_BLOCK ? decode_block(decoder, event) : decode_event(decoder, event);
+    if (error)
+        return error;
     decoder->run--;
     decoder->given++;
     return 1;

@@ -5,12 +5,11 @@
 #ifndef VTXSIM_TRACES_COLUMNS_H
 #define VTXSIM_TRACES_COLUMNS_H
 
+#include "traces/blocks.h"
+#include "traces/column.h"
 #include "traces/event.h"
-#include "traces/format.h"
 
-/* Types and fields that a column may be of; those with higher numbers are skipped. */
-#define TRACE_COLUMN_FIELDS 16
-#define TRACE_OWN_FIELDS    (TRACE_COLUMN_FIELDS - 4)
+#define TRACE_OWN_FIELDS (TRACE_COLUMNS - TRACE_COLUMN_OWN)
 
 /*
  * What the values of an event are held against: those of the last event with the same kind and
@@ -29,21 +28,19 @@ struct trace_predictor {
     uint64_t own[TRACE_SITE_SLOTS][TRACE_OWN_FIELDS];
 };
 
-struct trace_column {
-    uint8_t *data;
-    size_t size, allocated;
-    bool used; /* holds something besides zeros */
-};
-
+/*
+ * Codes frames. Blocks come in another way than other events: what is written of them is in columns
+ * already (blocks.h), so the encoder is told how many there were only.
+ */
 struct trace_encoder {
     struct trace_predictor predictor;
     struct trace_column order; /* of types: pairs of type and run */
-    struct trace_column column[TRACE_EVENT_TYPES][TRACE_COLUMN_FIELDS];
+    struct trace_column column[TRACE_EVENT_TYPES][TRACE_COLUMNS]; /* but for blocks */
     uint64_t first, count;
-    /* Least of processor 0's events, and of those with a time; a frame without has the last one
-     * before it. */
-    struct trace_least {
-        uint64_t least, last;
+    /* Of the frame's first event of processor 0, and of its first with a time; a frame without one
+     * has the last before it. */
+    struct trace_first {
+        uint64_t first, last;
         bool found;
     } instructions, time;
     unsigned type;
@@ -59,22 +56,35 @@ static inline bool trace_is_timed(unsigned type)
 
 /* Begins the frame whose first event has this number. */
 void trace_encoder_begin(struct trace_encoder *encoder, uint64_t first);
+/* An event that is not a block. */
 void trace_encoder_add(struct trace_encoder *encoder, const struct trace_event *event);
-/* Returns the frame's content, *size bytes, owned by the caller (free); NULL if out of memory. */
-uint8_t *trace_encoder_end(struct trace_encoder *encoder, size_t *size);
+/* So many blocks, from the first to the last of these instruction counts. */
+void trace_encoder_add_blocks(struct trace_encoder *encoder, uint64_t count, uint16_t cpu,
+                              uint64_t first, uint64_t last);
+/* Returns the frame's content, with these columns for its blocks; *size bytes, owned by the caller
+ * (free); NULL if out of memory. */
+uint8_t *trace_encoder_end(struct trace_encoder *encoder,
+                           const struct trace_column blocks[TRACE_COLUMNS], size_t *size);
 /* Frees what the encoder owns. */
 void trace_encoder_release(struct trace_encoder *encoder);
 
-struct trace_cursor {
-    const uint8_t *next, *end;
+/* What stands before the columns. */
+struct trace_frame_head {
+    uint64_t first, count;       /* events */
+    uint64_t instructions, time; /* as in struct trace_frame */
+    uint64_t columns;
 };
+/* Returns 0, or -EBADMSG if the content does not begin with one. */
+int trace_frame_head_read(struct trace_frame_head *head, const uint8_t *content, size_t size);
 
 struct trace_decoder {
     struct trace_predictor predictor;
-    uint64_t first, count, instructions, time; /* as in the frame's head */
-    uint64_t given;                            /* of count, those of unknown types included */
+    struct trace_frame_head head;
+    uint64_t given; /* of head.count, those of unknown types included */
     struct trace_cursor order;
-    struct trace_cursor column[TRACE_EVENT_TYPES][TRACE_COLUMN_FIELDS];
+    struct trace_cursor column[TRACE_EVENT_TYPES][TRACE_COLUMNS];
+    struct trace_block_decoder blocks;
+    bool after_block; /* the last event was one */
     unsigned type;
     uint64_t run; /* of `type`, not given yet */
 };

@@ -21,9 +21,10 @@
 #define TRACE_FRAME_MAX        (16u << 20) /* bytes of a decompressed frame, whichever it is */
 #define TRACE_FRAME_EVENTS_MAX (1u << 27)
 
-/* When the writer closes a frame: at so many events that are coded one by one, at so many
- * instructions, or at so many cycles of simulated time. */
+/* When the writer closes a frame: at so many events that are not blocks, at so many blocks that
+ * were not predicted, at so many instructions, or at so many cycles of simulated time. */
 #define TRACE_FRAME_RECORDS      32768u
+#define TRACE_FRAME_BLOCKS       131072u
 #define TRACE_FRAME_INSTRUCTIONS ((int64_t)64 << 20)
 #define TRACE_FRAME_TIME         ((int64_t)1 << 31)
 

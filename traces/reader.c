@@ -159,7 +159,7 @@ static int scan_frame(struct trace_reader *reader)
     uint64_t offset = trace_frames_end(&reader->frames);
     int64_t size = read_unknown(reader, offset), length;
     struct trace_frame frame;
-    struct trace_decoder *head;
+    struct trace_frame_head head;
     int error;
 
     if (size == -EBADMSG && trace_get_u32(reader->packed.data) == TRACE_INDEX_MAGIC)
@@ -169,23 +169,18 @@ static int scan_frame(struct trace_reader *reader)
     length = unpack(reader, (size_t)size, &reader->scanned);
     if (length < 0)
         return (int)length;
-    head = malloc(sizeof(*head));
-    if (!head)
-        return -ENOMEM;
-    error = trace_decoder_begin(head, reader->scanned.data, (size_t)length);
+    error = trace_frame_head_read(&head, reader->scanned.data, (size_t)length);
+    if (error || head.first != trace_frames_events(&reader->frames))
+        return -EBADMSG;
     frame = (struct trace_frame){
         .compressed_size = (uint64_t)size,
         .content_size = (uint64_t)length,
-        .count = head->count,
-        .instructions = head->instructions,
-        .time = head->time,
+        .count = head.count,
+        .instructions = head.instructions,
+        .time = head.time,
         .checksum = XXH64(reader->scanned.data, (size_t)length, 0),
     };
-    if (!error && head->first != trace_frames_events(&reader->frames))
-        error = -EBADMSG;
-    free(head);
-    if (!error)
-        error = trace_frames_add(&reader->frames, &frame);
+    error = trace_frames_add(&reader->frames, &frame);
     return error ? error : 1;
 }
 
@@ -265,7 +260,8 @@ static int begin_frame(struct trace_reader *reader, const struct trace_frame *fr
         XXH64(reader->content.data, (size_t)got, 0) != frame->checksum)
         return -EBADMSG;
     error = trace_decoder_begin(&reader->decoder, reader->content.data, (size_t)got);
-    if (error || reader->decoder.first != frame->first || reader->decoder.count != frame->count)
+    if (error || reader->decoder.head.first != frame->first ||
+        reader->decoder.head.count != frame->count)
         return -EBADMSG;
     return 1;
 }
@@ -303,7 +299,7 @@ int trace_reader_next(struct trace_reader *reader, struct trace_event *event)
             continue;
         }
         found = trace_decoder_next(&reader->decoder, event);
-        reader->position = reader->decoder.first + reader->decoder.given;
+        reader->position = reader->decoder.head.first + reader->decoder.given;
         if (found == 1)
             return 1;
         reader->decoding = false;

@@ -50,8 +50,8 @@ struct trace_frame {
     uint64_t compressed_size; /* bytes */
     uint64_t content_size;    /* bytes, decompressed */
     uint64_t first, count;    /* events */
-    uint64_t instructions;    /* least of its events of processor 0 */
-    uint64_t time;            /* least of its events that have one */
+    uint64_t instructions;    /* of its first event of processor 0 */
+    uint64_t time;            /* of its first event that has one */
     uint64_t checksum;        /* XXH64 of the decompressed content */
 };
 /* Frames that the file's index names; of a cut or damaged file, those found whole by reading it, up

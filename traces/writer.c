@@ -1,7 +1,8 @@
 /*
- * The trace writer. The processor's thread only copies an event into a batch; coding, compression
- * and writing happen on a thread of their own. A batch becomes a frame, and where it ends depends
- * on the events alone, so the file does not depend on how the two threads ran.
+ * The trace writer. The processor's thread only copies an event into a batch, and of blocks counts
+ * those that were predicted; coding, compression and writing happen on a thread of their own. A
+ * batch becomes a frame, and where it ends depends on the events alone, so the file does not depend
+ * on how the two threads ran.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,18 +23,35 @@
 
 #define QUEUE_BATCHES 4
 
+struct batch_item {
+    struct trace_event event;
+    /* The blocks before it: how many, since the item before; the last one's place. */
+    uint64_t blocks, block_instructions;
+    uint16_t block_cpu;
+};
+
 struct batch {
     unsigned count;
     uint64_t instructions, time; /* of its first event; of its first with a time */
-    bool has_time;
-    struct trace_event event[TRACE_FRAME_RECORDS];
+    uint64_t first_block;        /* its instructions */
+    bool begun, has_time;
+    struct batch_item item[TRACE_FRAME_RECORDS + 1]; /* the last one may stand for blocks alone */
+    struct trace_column blocks[TRACE_COLUMNS];
 };
 
 struct trace_writer {
     struct trace_sink sink;
     /* The processor's thread. */
-    struct batch *current; /* batch[submitted % QUEUE_BATCHES], free to be filled */
-    _Atomic uint64_t events;
+    struct batch *current;          /* batch[submitted % QUEUE_BATCHES], free to be filled */
+    _Atomic uint64_t events;        /* but for predicted blocks */
+    _Atomic uint64_t hits;          /* predicted blocks */
+    uint64_t hits_written;          /* those before the last block that was written */
+    uint64_t blocks, blocks_placed; /* written ones; all of those before the last item */
+    /* Predicted blocks that begin from `base` on, within so many instructions, need only be
+     * counted: they are processor 0's, and the batch does not end. */
+    uint64_t base, span;
+    unsigned written; /* blocks, in the batch */
+    struct trace_block_predictor predictor;
 
     /* The queue: batches [completed, submitted) are the compressing thread's. */
     pthread_mutex_t mutex;
@@ -111,8 +129,8 @@ static int write_content(struct trace_writer *writer, const uint8_t *content, si
                                                  .compressed_size = (uint64_t)packed_size,
                                                  .content_size = size,
                                                  .count = encoder->count,
-                                                 .instructions = encoder->instructions.least,
-                                                 .time = encoder->time.least,
+                                                 .instructions = encoder->instructions.first,
+                                                 .time = encoder->time.first,
                                                  .checksum = XXH64(content, size, 0),
                                              });
 }
@@ -124,9 +142,15 @@ static int write_batch(struct trace_writer *writer, const struct batch *batch)
     int error;
 
     trace_encoder_begin(&writer->encoder, trace_frames_events(&writer->frames));
-    for (unsigned i = 0; i < batch->count; i++)
-        trace_encoder_add(&writer->encoder, &batch->event[i]);
-    content = trace_encoder_end(&writer->encoder, &size);
+    for (unsigned i = 0; i < batch->count; i++) {
+        const struct batch_item *item = &batch->item[i];
+
+        trace_encoder_add_blocks(&writer->encoder, item->blocks, item->block_cpu,
+                                 batch->first_block, item->block_instructions);
+        if (item->event.type)
+            trace_encoder_add(&writer->encoder, &item->event);
+    }
+    content = trace_encoder_end(&writer->encoder, batch->blocks, &size);
     if (!content)
         return -ENOMEM;
     error = write_content(writer, content, size);
@@ -170,9 +194,66 @@ static void *compress_batches(void *context)
     return NULL;
 }
 
+/* --- on the processor's thread -------------------------------------------------------------- */
+
+static void add_relaxed(_Atomic uint64_t *counter, uint64_t value)
+{
+    uint64_t before = atomic_load_explicit(counter, memory_order_relaxed);
+
+    atomic_store_explicit(counter, before + value, memory_order_relaxed);
+}
+
+static uint64_t hits(const struct trace_writer *writer)
+{
+    return atomic_load_explicit(&writer->hits, memory_order_relaxed);
+}
+
+static void clear_batch(struct batch *batch)
+{
+    batch->count = 0;
+    batch->begun = batch->has_time = false;
+    for (unsigned i = 0; i < TRACE_COLUMNS; i++)
+        trace_column_empty(&batch->blocks[i]);
+}
+
+/* Before the first event of a batch. */
+static void begin_batch(struct trace_writer *writer, const struct trace_event *event)
+{
+    struct batch *batch = writer->current;
+
+    batch->begun = true;
+    batch->instructions = event->instructions;
+    writer->base = event->instructions;
+    writer->span = TRACE_FRAME_INSTRUCTIONS;
+    writer->written = 0;
+    writer->hits_written = hits(writer);
+    trace_blocks_begin(&writer->predictor);
+}
+
+/* An item with the blocks that came since the last one. */
+static struct batch_item *add_item(struct trace_writer *writer)
+{
+    struct batch_item *item = &writer->current->item[writer->current->count++];
+    uint64_t blocks = writer->blocks + hits(writer);
+
+    item->blocks = blocks - writer->blocks_placed;
+    item->block_instructions = writer->predictor.last;
+    item->block_cpu = writer->predictor.cpu;
+    item->event.type = 0;
+    writer->blocks_placed = blocks;
+    return item;
+}
+
+static bool has_blocks(const struct trace_writer *writer)
+{
+    return writer->blocks + hits(writer) != writer->blocks_placed;
+}
+
 /* Hands the current batch over and waits until there is a free one. */
 static void submit_batch(struct trace_writer *writer)
 {
+    if (has_blocks(writer))
+        add_item(writer);
     pthread_mutex_lock(&writer->mutex);
     writer->submitted++;
     pthread_cond_broadcast(&writer->changed);
@@ -180,44 +261,72 @@ static void submit_batch(struct trace_writer *writer)
         pthread_cond_wait(&writer->changed, &writer->mutex);
     pthread_mutex_unlock(&writer->mutex);
     writer->current = &writer->batch[writer->submitted % QUEUE_BATCHES];
-    writer->current->count = 0;
+    writer->span = 0;
+    clear_batch(writer->current);
 }
 
 /* True for the last event of its frame: a frame spans so little that not much is lost with one
  * that is never written. */
-static bool ends_frame(struct batch *batch, const struct trace_event *event)
+static bool ends_frame(const struct trace_writer *writer, const struct trace_event *event)
 {
-    if (batch->count == 1) {
-        batch->instructions = event->instructions;
-        batch->has_time = false;
-    }
+    struct batch *batch = writer->current;
+
     if (!batch->has_time && trace_is_timed(event->type)) {
         batch->time = event->time;
         batch->has_time = true;
     }
-    return batch->count == TRACE_FRAME_RECORDS ||
+    return batch->count == TRACE_FRAME_RECORDS || writer->written == TRACE_FRAME_BLOCKS ||
            (int64_t)(event->instructions - batch->instructions) >= TRACE_FRAME_INSTRUCTIONS ||
            (trace_is_timed(event->type) &&
             (int64_t)(event->time - batch->time) >= TRACE_FRAME_TIME);
 }
 
+/* Writes a block, whether it was predicted or not. */
+static void put_block(struct trace_writer *writer, const struct trace_event *event)
+{
+    struct batch *batch = writer->current;
+    int error;
+
+    if (writer->written++ == 0)
+        batch->first_block = event->instructions;
+    error = trace_blocks_put(&writer->predictor, batch->blocks, event,
+                             hits(writer) - writer->hits_written);
+    if (error)
+        atomic_store(&writer->error, error);
+    writer->hits_written = hits(writer);
+    writer->blocks++;
+    writer->span = event->cpu == 0 ? TRACE_FRAME_INSTRUCTIONS : 0;
+}
+
 static void write_event(struct trace_sink *sink, const struct trace_event *event)
 {
     struct trace_writer *writer = (struct trace_writer *)sink; /* its first member */
-    struct batch *batch = writer->current;
 
     if (atomic_load_explicit(&writer->error, memory_order_relaxed))
         return;
-    batch->event[batch->count++] = *event;
-    atomic_store_explicit(&writer->events,
-                          atomic_load_explicit(&writer->events, memory_order_relaxed) + 1,
-                          memory_order_relaxed);
-    if (ends_frame(batch, event))
+    if (!writer->current->begun)
+        begin_batch(writer, event);
+    if (event->type == TRACE_BLOCK)
+        put_block(writer, event);
+    else
+        add_item(writer)->event = *event;
+    add_relaxed(&writer->events, 1);
+    if (ends_frame(writer, event))
         submit_batch(writer);
 }
 
 static void write_block(struct trace_sink *sink, uint64_t rip, uint64_t instructions, uint32_t size)
 {
+    struct trace_writer *writer = (struct trace_writer *)sink;
+    struct trace_block_predictor *predictor = &writer->predictor;
+
+    if (__builtin_expect(instructions - writer->base < writer->span && size > 0 &&
+                             trace_blocks_predicts(predictor, rip, instructions, size),
+                         true)) {
+        trace_blocks_follow(predictor, rip, instructions, size);
+        add_relaxed(&writer->hits, 1);
+        return;
+    }
     write_event(sink, &(struct trace_event){.type = TRACE_BLOCK,
                                             .instructions = instructions,
                                             .rip = rip,
@@ -289,6 +398,9 @@ static void writer_free(struct trace_writer *writer)
 {
     ZSTD_freeCCtx(writer->compressor);
     trace_encoder_release(&writer->encoder);
+    for (unsigned batch = 0; batch < QUEUE_BATCHES; batch++)
+        for (unsigned i = 0; i < TRACE_COLUMNS; i++)
+            free(writer->batch[batch].blocks[i].data);
     trace_frames_release(&writer->frames);
     pthread_cond_destroy(&writer->changed);
     pthread_mutex_destroy(&writer->mutex);
@@ -331,7 +443,7 @@ int trace_writer_error(const struct trace_writer *writer)
 
 uint64_t trace_writer_events(const struct trace_writer *writer)
 {
-    return atomic_load_explicit(&writer->events, memory_order_relaxed);
+    return atomic_load_explicit(&writer->events, memory_order_relaxed) + hits(writer);
 }
 
 uint64_t trace_writer_bytes(const struct trace_writer *writer)
@@ -346,6 +458,8 @@ int trace_writer_finish(struct trace_writer *writer)
     if (writer->fd < 0)
         return atomic_load(&writer->error);
     pthread_mutex_lock(&writer->mutex);
+    if (has_blocks(writer))
+        add_item(writer);
     if (writer->current->count > 0)
         writer->submitted++;
     writer->closing = true;
