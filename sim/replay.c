@@ -166,6 +166,13 @@ int replay_run(struct replay *replay)
     return vm_run(replay->vm);
 }
 
+void replay_stop(struct replay *replay)
+{
+    if (replay->checker)
+        trace_checker_end(replay->checker);
+    vm_stop(replay->vm);
+}
+
 void replay_get_check(const struct replay *replay, struct trace_check *check)
 {
     trace_checker_get(replay->checker, check);

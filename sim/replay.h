@@ -38,6 +38,8 @@ int replay_open(struct replay **replay, const char *path, const struct replay_op
 struct vm *replay_vm(struct replay *replay);
 /* Runs the VM until the guest stops or the check ends. Returns 0 or -errno as vm_run does. */
 int replay_run(struct replay *replay);
+/* Ends the run at the next boundary, and the check here. Async-signal-safe. */
+void replay_stop(struct replay *replay);
 /* How the check stands; also while the VM runs, on its thread. With options.check only. */
 void replay_get_check(const struct replay *replay, struct trace_check *check);
 /* In a copy of the process (timeline_checkpoint returned 1), before it runs on: what is shared with

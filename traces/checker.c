@@ -2,6 +2,7 @@
 #include "traces/checker.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@ struct trace_checker {
     void *context;
 
     enum trace_check_state state;
+    _Atomic bool ignoring;         /* the rest */
     int result;                    /* of reading the next event */
     uint64_t events;               /* that were equal */
     uint64_t position;             /* of the next */
@@ -99,11 +101,17 @@ static void go_on(struct trace_checker *checker)
         end(checker, state_at_end(checker));
 }
 
+static bool is_checking(const struct trace_checker *checker)
+{
+    return checker->state == TRACE_CHECK_RUNNING &&
+           !atomic_load_explicit(&checker->ignoring, memory_order_relaxed);
+}
+
 static void check_event(struct trace_sink *sink, const struct trace_event *event)
 {
     struct trace_checker *checker = (struct trace_checker *)sink;
 
-    if (checker->state != TRACE_CHECK_RUNNING)
+    if (!is_checking(checker))
         return;
     if (checker->result == 1 && !trace_event_compare(next_of(checker), event)) {
         go_on(checker);
@@ -120,7 +128,7 @@ static void check_block(struct trace_sink *sink, uint64_t rip, uint64_t instruct
     const struct trace_event *next = next_of(checker);
     struct trace_event event;
 
-    if (checker->state != TRACE_CHECK_RUNNING)
+    if (!is_checking(checker))
         return;
     if (checker->result == 1 && next->type == TRACE_BLOCK && next->rip == rip &&
         next->instructions == instructions && next->block.instructions == size && next->cpu == 0) {
@@ -138,7 +146,7 @@ static void finish_check(struct trace_sink *sink)
 {
     struct trace_checker *checker = (struct trace_checker *)sink;
 
-    if (checker->state != TRACE_CHECK_RUNNING)
+    if (!is_checking(checker))
         return;
     if (checker->result == 1)
         checker->state = TRACE_CHECK_DIFFERENT;
@@ -206,6 +214,11 @@ int trace_checker_change_reader(struct trace_checker *checker, struct trace_read
     trace_reader_close(checker->reader);
     checker->reader = reader;
     return 0;
+}
+
+void trace_checker_end(struct trace_checker *checker)
+{
+    atomic_store(&checker->ignoring, true);
 }
 
 void trace_checker_close(struct trace_checker *checker)

@@ -14,7 +14,6 @@
 #include "cpu/msr.h"
 #include "sim/io_emulation.h"
 #include "sim/kvm/kvm.h"
-#include "sim/kvm/probe.h"
 #include "sim/vm_internal.h"
 
 /* Repetitions of a string instruction that one exit stands for, as in the simulation. */
@@ -272,24 +271,16 @@ static int handle_interruption(struct kvm_engine *engine)
     return 0;
 }
 
-static int handle_debug(struct kvm_engine *engine)
-{
-    kvm_stepped(engine);
-    return 0;
-}
-
 static int handle_shutdown(struct kvm_engine *engine)
 {
     struct vcpu *vcpu = engine->vcpu;
     const struct cpu_state *state = &vcpu->cpu.state;
-    char lacks[256];
-    kvm_explain(lacks, sizeof lacks);
     vmx_exit_triple_fault(&vcpu->cpu);
     record_exit(vcpu, 0, 0);
     vm_set_stop(vcpu->vm, VM_STOP_TRIPLE_FAULT, 0,
-                "triple fault at RIP 0x%llx, RSP 0x%llx, CR2 0x%llx, CR3 0x%llx%s",
+                "triple fault at RIP 0x%llx, RSP 0x%llx, CR2 0x%llx, CR3 0x%llx",
                 (unsigned long long)state->rip, (unsigned long long)state->gpr[GPR_RSP],
-                (unsigned long long)state->cr2, (unsigned long long)state->cr3, lacks);
+                (unsigned long long)state->cr2, (unsigned long long)state->cr3);
     return 0;
 }
 
@@ -301,51 +292,27 @@ static int handle_failed_entry(struct kvm_engine *engine)
     return 0;
 }
 
-/* Code where no memory is: KVM fails to emulate what it cannot fetch. */
-static bool executes_nowhere(struct kvm_engine *engine, struct mmu_fault *fault)
-{
-    struct cpu *cpu = &engine->vcpu->cpu;
-    struct translation translation;
-    unsigned access = ACCESS_FETCH | ACCESS_PROBE | (cpu_cpl(cpu) == 3 ? ACCESS_USER : 0);
-    return mmu_translate(&cpu->mmu, cpu->state.seg[SEG_CS].base + cpu->state.rip, access,
-                         &translation, fault) == MMU_EPT_VIOLATION;
-}
-
-static void explain_internal_error(struct kvm_engine *engine)
-{
-    struct vcpu *vcpu = engine->vcpu;
-    const struct cpu_state *state = &vcpu->cpu.state;
-    bool emulation = engine->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION;
-    uint8_t bytes[INSN_LENGTH_MAX];
-    char code[3 * INSN_LENGTH_MAX + 1] = "", lacks[256];
-    unsigned count =
-        kvm_read_code(engine, state->seg[SEG_CS].base + state->rip, bytes, sizeof bytes);
-    for (unsigned i = 0; i < count; i++)
-        sprintf(code + 3 * i, " %02x", bytes[i]);
-    kvm_explain(lacks, sizeof lacks);
-    vm_set_stop(vcpu->vm, VM_STOP_ENGINE_ERROR, 0,
-                "KVM gave up (%s, suberror %u) at RIP 0x%llx, CPL %u, code%s%s: use --backend "
-                "unicorn for this guest",
-                emulation ? "an instruction that it cannot emulate" : "internal error",
-                engine->run->internal.suberror, (unsigned long long)state->rip, cpu_cpl(&vcpu->cpu),
-                count ? code : " not mapped", lacks);
-}
-
+/* The bytes at RIP: KVM tells those that it could not emulate only sometimes. */
 static int handle_internal_error(struct kvm_engine *engine)
 {
     struct vcpu *vcpu = engine->vcpu;
-    struct mmu_fault fault;
-    if (!executes_nowhere(engine, &fault)) {
-        explain_internal_error(engine);
-        return -EIO;
-    }
-    vmx_exit_ept(&vcpu->cpu, &fault);
-    record_exit(vcpu, 0, 0);
-    vm_set_stop(vcpu->vm, VM_STOP_UNHANDLED_EXIT, 0,
-                "the guest executes at guest-physical 0x%llx (RIP 0x%llx), where there is no "
-                "memory",
-                (unsigned long long)fault.gpa, (unsigned long long)vcpu->cpu.state.rip);
-    return 0;
+    const struct cpu_state *state = &vcpu->cpu.state;
+    uint8_t bytes[INSN_LENGTH_MAX];
+    char text[3 * INSN_LENGTH_MAX + 1] = "";
+    unsigned count =
+        kvm_read_code(engine, state->seg[SEG_CS].base + state->rip, bytes, sizeof bytes);
+    for (unsigned i = 0; i < count; i++)
+        sprintf(text + 3 * i, " %02x", bytes[i]);
+    snprintf(
+        vcpu->engine_message, sizeof vcpu->engine_message,
+        "KVM gave up (%s, suberror %u) at RIP 0x%llx, CPL %u, code%s: see vtxsim kvm-probe for "
+        "what this KVM cannot do, or use --backend unicorn",
+        engine->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION
+            ? "an instruction that it cannot emulate"
+            : "internal error",
+        engine->run->internal.suberror, (unsigned long long)state->rip, cpu_cpl(&vcpu->cpu),
+        count ? text : " not mapped");
+    return -EIO;
 }
 
 /* --- The table ----------------------------------------------------------------------------------
@@ -360,7 +327,6 @@ static int (*const handlers[])(struct kvm_engine *) = {
     [KVM_EXIT_SET_TPR] = handle_set_tpr,
     [KVM_EXIT_IRQ_WINDOW_OPEN] = handle_window,
     [KVM_EXIT_INTR] = handle_interruption,
-    [KVM_EXIT_DEBUG] = handle_debug,
     [KVM_EXIT_SHUTDOWN] = handle_shutdown,
     [KVM_EXIT_FAIL_ENTRY] = handle_failed_entry,
     [KVM_EXIT_INTERNAL_ERROR] = handle_internal_error,

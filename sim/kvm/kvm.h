@@ -9,8 +9,6 @@
  *   exits.c        each KVM exit as the VM exit that it stands for
  *   instruction.c  the instruction that an exit belongs to
  *   events.c       interrupts, NMIs, the clock, kicks
- *   step.c         single steps for debuggers
- *   probe.c        what this machine's KVM can do
  *
  * With KVM the hypervisor is the kernel: the VMCS that the processor runs with is the kernel's, and
  * most VM exits never leave it. Those that do arrive in the middle of an instruction that KVM
@@ -50,9 +48,6 @@ struct kvm_engine {
         uint64_t rip;
         unsigned rest;
     } repetition;
-
-    bool stepping;         /* KVM exits after every instruction */
-    uint64_t instructions; /* retired while stepping */
 
     uint64_t entries;
 };
@@ -96,13 +91,6 @@ bool kvm_decode_before(struct kvm_engine *engine, struct insn *insn, kvm_insn_ma
 int kvm_handle_exit(struct kvm_engine *engine);
 /* A signal or a request ended KVM_RUN. */
 void kvm_handle_interruption(struct kvm_engine *engine);
-
-/* step.c */
-/* Between instructions: calls the debugger's hook if it is due, and has KVM step if a count of
- * instructions is waited for. */
-void kvm_debug_boundary(struct kvm_engine *engine);
-/* KVM has exited after an instruction, or has finished one of an exit. */
-void kvm_stepped(struct kvm_engine *engine);
 
 /* events.c */
 int kvm_events_start(struct kvm_engine *engine);
