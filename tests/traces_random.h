@@ -70,7 +70,7 @@ static inline void random_fields(struct trace_event *event)
 
 /*
  * Events of all types: mostly a plausible run of one processor, with loops of blocks; where `wild`,
- * one in sixteen is anything at all. Owned by the caller.
+ * one in a thousand is anything at all. Owned by the caller.
  */
 static inline struct trace_event *random_events(unsigned count, bool wild)
 {
@@ -80,7 +80,7 @@ static inline struct trace_event *random_events(unsigned count, bool wild)
 
     for (unsigned i = 0; i < count; i++) {
         struct trace_event *event = &events[i];
-        bool anything = wild && random_next() % 16 == 0;
+        bool anything = wild && random_next() % 1024 == 0;
 
         if (random_next() % 8 == 0)
             type = 1 + (unsigned)(random_next() % (TRACE_EVENT_TYPES - 1));
@@ -89,14 +89,14 @@ static inline struct trace_event *random_events(unsigned count, bool wild)
         event->type = (uint8_t)type;
         event->rip = anything ? random_value() : 0xffffffff81000000u + (loop + i) % 7 * 96;
         random_fields(event);
-        instructions += type == TRACE_BLOCK ? event->block.instructions % 64
-                                            : random_next() % 5000 * (random_next() % 2);
         now += random_next() % 9000;
         event->instructions = anything ? random_value() : instructions;
         event->cpu = (uint16_t)(anything ? random_value() : 0);
         event->time = anything ? random_value() : now;
         if (!anything && (type == TRACE_BLOCK || type == TRACE_ACCESS))
             event->time = 0;
+        instructions += type == TRACE_BLOCK ? event->block.instructions % 64
+                                            : random_next() % 5000 * (random_next() % 2);
     }
     return events;
 }
