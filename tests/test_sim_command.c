@@ -145,7 +145,7 @@ Test(sim_command, wrong_use)
         {{"run", "--cpus", "0", "@demo.img"}, 2, "cpus"},
         {{"run", "--seed", "-1", "@demo.img"}, 2, "seed"},
         {{"run", "--log-level", "vmx=loud", "@demo.img"}, 2, "loud"},
-        {{"run", "--backend", "kvm", "-n", "9", "@demo.img"}, 2, "does not count instructions"},
+        {{"run", "--backend", "kvm", "-n9", "@demo.img"}, 2, "does not count instructions"},
         {{"run", "--config", "/nonexistent", "@demo.img"}, 2, "/nonexistent"},
         {{"run", "--config", "/", "@demo.img"}, 2, "directory"},
         {{"run", "--kernel", "k", "@demo.img"}, 2, "only one"},

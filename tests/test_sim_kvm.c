@@ -2,6 +2,7 @@
  * The KVM backend. What it can show depends on the machine: without a usable /dev/kvm, or with one
  * that lacks what a guest needs, a test says so and is skipped.
  */
+#include "sim/kvm/probe.h"
 #include "sim_machine.h"
 
 /* Skips the test, with the reason, where no guest can run on KVM at all. */
@@ -44,6 +45,137 @@ Test(sim_kvm, says_why_there_is_none)
         cr_assert(strstr(message, cases[i].message), "%s: %s", cases[i].path, message);
         cr_assert(strstr(message, "--backend unicorn"), "%s", message);
         vm_config_destroy(&config);
+    }
+}
+
+/* --- Beside the simulation
+ * --------------------------------------------------------------------- */
+
+/* The exits that the kernel gives away, in their order. */
+struct log {
+    struct trace_sink sink;
+    struct trace_event *event;
+    unsigned count;
+};
+
+#define LOG_MAX 20000u
+
+static bool is_comparable(const struct trace_event *event)
+{
+    switch (event->exit.reason) {
+    case EXIT_IO:
+    case EXIT_HLT:
+    case EXIT_RDMSR:
+    case EXIT_WRMSR:
+    case EXIT_EPT_VIOLATION:
+    case EXIT_TRIPLE_FAULT:
+        return true;
+    }
+    return false;
+}
+
+static void keep(struct trace_sink *sink, const struct trace_event *event)
+{
+    struct log *log = (struct log *)sink;
+    if (event->type == TRACE_EXIT && is_comparable(event) && log->count < LOG_MAX)
+        log->event[log->count++] = *event;
+}
+
+static void run_logged(struct machine *machine, struct log *log, const char *guest,
+                       const char *backend)
+{
+    *log = (struct log){
+        {.types = 1u << TRACE_EXIT, .event = keep}, calloc(LOG_MAX, sizeof *log->event), 0};
+    *machine = (struct machine){0};
+    machine_create(machine, guest, SETTINGS({"backend", backend}));
+    cr_assert_eq(vm_attach_sink(machine->vm, &log->sink), 0);
+    vm_run(machine->vm);
+}
+
+static void expect_equal_exits(const char *guest, const struct log *a, const struct log *b)
+{
+    for (unsigned i = 0; i < a->count && i < b->count; i++) {
+        const struct trace_event *x = &a->event[i], *y = &b->event[i];
+        bool equal = x->exit.reason == y->exit.reason && x->rip == y->rip &&
+                     x->exit.qualification == y->exit.qualification &&
+                     x->exit.guest_physical_address == y->exit.guest_physical_address &&
+                     x->exit.operand == y->exit.operand && x->exit.value == y->exit.value;
+        cr_assert(equal,
+                  "%s, exit %u: simulation %s at %llx, qualification %llx, gpa %llx, operand %llx, "
+                  "value %llx; KVM %s at %llx, qualification %llx, gpa %llx, operand %llx, value "
+                  "%llx",
+                  guest, i, exit_reason_name(x->exit.reason), (unsigned long long)x->rip,
+                  (unsigned long long)x->exit.qualification,
+                  (unsigned long long)x->exit.guest_physical_address,
+                  (unsigned long long)x->exit.operand, (unsigned long long)x->exit.value,
+                  exit_reason_name(y->exit.reason), (unsigned long long)y->rip,
+                  (unsigned long long)y->exit.qualification,
+                  (unsigned long long)y->exit.guest_physical_address,
+                  (unsigned long long)y->exit.operand, (unsigned long long)y->exit.value);
+    }
+    cr_assert_eq(a->count, b->count, "%s: %u exits in the simulation, %u on KVM", guest, a->count,
+                 b->count);
+}
+
+static bool is_present(const char *feature)
+{
+    const struct kvm_report *report = kvm_report();
+    for (unsigned i = 0; i < report->count; i++)
+        if (!strcmp(report->finding[i].feature, feature))
+            return report->finding[i].present;
+    cr_assert_fail("no feature \"%s\" is probed", feature);
+    return false;
+}
+
+/* Consoles, ends and exits of guests that do not depend on time are those of the simulation. */
+static void compare(const char *guest)
+{
+    struct machine simulated, real;
+    struct log simulated_log, real_log;
+    run_logged(&simulated, &simulated_log, guest, "unicorn");
+    run_logged(&real, &real_log, guest, "kvm");
+    const struct vm_stop *a = vm_get_stop(simulated.vm), *b = vm_get_stop(real.vm);
+    expect_equal_exits(guest, &simulated_log, &real_log);
+    cr_assert_str_eq(simulated.console, real.console, "%s", guest);
+    cr_assert_eq(a->reason, b->reason, "%s: %s", guest, b->message);
+    cr_assert_eq(a->guest_status, b->guest_status, "%s: %s", guest, b->message);
+    free(simulated_log.event);
+    free(real_log.event);
+    machine_destroy(&simulated);
+    machine_destroy(&real);
+}
+
+Test(sim_kvm, guests_do_as_in_the_simulation)
+{
+    static const struct {
+        const char *guest;
+        const char *needs[4]; /* of KVM */
+    } cases[] = {
+        {"firmware.img", {"real mode"}},
+        {"bad-halt.img", {"real mode"}},
+        {"bad-self-modifying.img", {"real mode", "self-modifying code"}},
+        {"bad-jump-nowhere.img", {"protected mode without paging"}},
+        /* kvm_pvm ends it before it has set CR0.PG; elsewhere this holds wherever 64-bit mode does.
+         */
+        {"bad-page-table-loop.img", {"64-bit mode", "CS as loaded, at CPL 3"}},
+        {"bad-exceptions.img", {"INT n at CPL 0"}},
+        {"engine-code.multiboot", {"64-bit mode", "self-modifying code"}},
+        {"engine-faults.multiboot", {"INT n at CPL 0", "SSE at CPL 0"}},
+        {"engine-steps.multiboot", {"INT n at CPL 0", "single-step trap at CPL 0"}},
+        {"engine-debug.multiboot", {"INT n at CPL 0", "breakpoint registers at CPL 0"}},
+        {"demo.img", {"INT n at CPL 0", "SYSCALL"}},
+    };
+    need_kvm();
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *missing = NULL;
+        for (unsigned j = 0; j < 4 && cases[i].needs[j]; j++)
+            if (!is_present(cases[i].needs[j]))
+                missing = cases[i].needs[j];
+        if (missing)
+            fprintf(stderr, "SKIP: %s: this KVM (%s) lacks %s\n", cases[i].guest,
+                    kvm_report()->environment, missing);
+        else
+            compare(cases[i].guest);
     }
 }
 

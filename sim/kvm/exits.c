@@ -14,6 +14,7 @@
 #include "cpu/msr.h"
 #include "sim/io_emulation.h"
 #include "sim/kvm/kvm.h"
+#include "sim/kvm/probe.h"
 #include "sim/vm_internal.h"
 
 /* Repetitions of a string instruction that one exit stands for, as in the simulation. */
@@ -35,6 +36,8 @@ static void record_exit(struct vcpu *vcpu, uint64_t operand, uint64_t value)
 {
     const struct cpu *cpu = &vcpu->cpu;
     struct trace_sink *sink = vcpu->vm->sink;
+    struct kvm_engine *engine = vcpu->engine;
+    engine->instruction = cpu->state.rip;
     exit_statistics_add(&vcpu->exits, cpu->exit.reason, 0);
     vcpu->exits_in_place++;
     if (!trace_wants(sink, TRACE_EXIT))
@@ -168,16 +171,10 @@ static int handle_io(struct kvm_engine *engine)
 /* --- Devices in memory --------------------------------------------------------------------------
  */
 
-static int handle_mmio(struct kvm_engine *engine)
+static uint64_t access_device(struct kvm_engine *engine)
 {
-    struct vcpu *vcpu = engine->vcpu;
     struct kvm_run *run = engine->run;
-    struct bus *bus = vm_bus(vcpu->vm);
-    struct mmu_fault fault = {
-        .status = MMU_EPT_VIOLATION,
-        .gpa = run->mmio.phys_addr,
-        .qualification = (run->mmio.is_write ? 2 : 1) | EPT_LINEAR_VALID | EPT_FINAL_ACCESS,
-    };
+    struct bus *bus = vm_bus(engine->vcpu->vm);
     uint64_t value = 0;
     if (run->mmio.is_write) {
         memcpy(&value, run->mmio.data, run->mmio.len);
@@ -186,9 +183,28 @@ static int handle_mmio(struct kvm_engine *engine)
         value = bus_mmio_read(bus, run->mmio.phys_addr, run->mmio.len);
         memcpy(run->mmio.data, &value, run->mmio.len);
     }
+    return value;
+}
+
+/* A load is in the middle of its instruction, at RIP; a store has been made. */
+static int handle_mmio(struct kvm_engine *engine)
+{
+    struct vcpu *vcpu = engine->vcpu;
+    const struct kvm_run *run = engine->run;
+    struct mmu_fault fault = {
+        .status = MMU_EPT_VIOLATION,
+        .gpa = run->mmio.phys_addr,
+        .qualification = (run->mmio.is_write ? 2 : 1) | EPT_LINEAR_VALID | EPT_FINAL_ACCESS,
+    };
+    const struct kvm_store store = {
+        .gpa = run->mmio.phys_addr, .size = run->mmio.len, .value = access_device(engine)};
+    if (engine->continued) /* the instruction of the exit before has more to access */
+        vcpu->cpu.state.rip = engine->instruction;
+    else if (run->mmio.is_write && trace_wants(vcpu->vm->sink, TRACE_EXIT))
+        kvm_find_store(engine, &store, &fault.linear);
     complete(engine);
     vmx_exit_ept(&vcpu->cpu, &fault);
-    record_exit(vcpu, 0, value);
+    record_exit(vcpu, 0, 0);
     return 0;
 }
 
@@ -271,16 +287,24 @@ static int handle_interruption(struct kvm_engine *engine)
     return 0;
 }
 
+static int handle_debug(struct kvm_engine *engine)
+{
+    kvm_stepped(engine);
+    return 0;
+}
+
 static int handle_shutdown(struct kvm_engine *engine)
 {
     struct vcpu *vcpu = engine->vcpu;
     const struct cpu_state *state = &vcpu->cpu.state;
+    char lacks[256];
+    kvm_explain(lacks, sizeof lacks);
     vmx_exit_triple_fault(&vcpu->cpu);
     record_exit(vcpu, 0, 0);
     vm_set_stop(vcpu->vm, VM_STOP_TRIPLE_FAULT, 0,
-                "triple fault at RIP 0x%llx, RSP 0x%llx, CR2 0x%llx, CR3 0x%llx",
+                "triple fault at RIP 0x%llx, RSP 0x%llx, CR2 0x%llx, CR3 0x%llx%s",
                 (unsigned long long)state->rip, (unsigned long long)state->gpr[GPR_RSP],
-                (unsigned long long)state->cr2, (unsigned long long)state->cr3);
+                (unsigned long long)state->cr2, (unsigned long long)state->cr3, lacks);
     return 0;
 }
 
@@ -292,27 +316,51 @@ static int handle_failed_entry(struct kvm_engine *engine)
     return 0;
 }
 
-/* The bytes at RIP: KVM tells those that it could not emulate only sometimes. */
-static int handle_internal_error(struct kvm_engine *engine)
+/* Code where no memory is: KVM fails to emulate what it cannot fetch. */
+static bool executes_nowhere(struct kvm_engine *engine, struct mmu_fault *fault)
+{
+    struct cpu *cpu = &engine->vcpu->cpu;
+    struct translation translation;
+    unsigned access = ACCESS_FETCH | ACCESS_PROBE | (cpu_cpl(cpu) == 3 ? ACCESS_USER : 0);
+    return mmu_translate(&cpu->mmu, cpu->state.seg[SEG_CS].base + cpu->state.rip, access,
+                         &translation, fault) == MMU_EPT_VIOLATION;
+}
+
+static void explain_internal_error(struct kvm_engine *engine)
 {
     struct vcpu *vcpu = engine->vcpu;
     const struct cpu_state *state = &vcpu->cpu.state;
+    bool emulation = engine->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION;
     uint8_t bytes[INSN_LENGTH_MAX];
-    char text[3 * INSN_LENGTH_MAX + 1] = "";
+    char code[3 * INSN_LENGTH_MAX + 1] = "", lacks[256];
     unsigned count =
         kvm_read_code(engine, state->seg[SEG_CS].base + state->rip, bytes, sizeof bytes);
     for (unsigned i = 0; i < count; i++)
-        sprintf(text + 3 * i, " %02x", bytes[i]);
-    snprintf(
-        vcpu->engine_message, sizeof vcpu->engine_message,
-        "KVM gave up (%s, suberror %u) at RIP 0x%llx, CPL %u, code%s: see vtxsim kvm-probe for "
-        "what this KVM cannot do, or use --backend unicorn",
-        engine->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION
-            ? "an instruction that it cannot emulate"
-            : "internal error",
-        engine->run->internal.suberror, (unsigned long long)state->rip, cpu_cpl(&vcpu->cpu),
-        count ? text : " not mapped");
-    return -EIO;
+        sprintf(code + 3 * i, " %02x", bytes[i]);
+    kvm_explain(lacks, sizeof lacks);
+    vm_set_stop(vcpu->vm, VM_STOP_ENGINE_ERROR, 0,
+                "KVM gave up (%s, suberror %u) at RIP 0x%llx, CPL %u, code%s%s: use --backend "
+                "unicorn for this guest",
+                emulation ? "an instruction that it cannot emulate" : "internal error",
+                engine->run->internal.suberror, (unsigned long long)state->rip, cpu_cpl(&vcpu->cpu),
+                count ? code : " not mapped", lacks);
+}
+
+static int handle_internal_error(struct kvm_engine *engine)
+{
+    struct vcpu *vcpu = engine->vcpu;
+    struct mmu_fault fault;
+    if (!executes_nowhere(engine, &fault)) {
+        explain_internal_error(engine);
+        return -EIO;
+    }
+    vmx_exit_ept(&vcpu->cpu, &fault);
+    record_exit(vcpu, 0, 0);
+    vm_set_stop(vcpu->vm, VM_STOP_UNHANDLED_EXIT, 0,
+                "the guest executes at guest-physical 0x%llx (RIP 0x%llx), where there is no "
+                "memory",
+                (unsigned long long)fault.gpa, (unsigned long long)vcpu->cpu.state.rip);
+    return 0;
 }
 
 /* --- The table ----------------------------------------------------------------------------------
@@ -327,6 +375,7 @@ static int (*const handlers[])(struct kvm_engine *) = {
     [KVM_EXIT_SET_TPR] = handle_set_tpr,
     [KVM_EXIT_IRQ_WINDOW_OPEN] = handle_window,
     [KVM_EXIT_INTR] = handle_interruption,
+    [KVM_EXIT_DEBUG] = handle_debug,
     [KVM_EXIT_SHUTDOWN] = handle_shutdown,
     [KVM_EXIT_FAIL_ENTRY] = handle_failed_entry,
     [KVM_EXIT_INTERNAL_ERROR] = handle_internal_error,
@@ -336,6 +385,7 @@ int kvm_handle_exit(struct kvm_engine *engine)
 {
     struct vcpu *vcpu = engine->vcpu;
     uint32_t reason = engine->run->exit_reason;
+    engine->continued = engine->exit_again;
     engine->exit_again = false;
     if (reason < sizeof handlers / sizeof *handlers && handlers[reason])
         return handlers[reason](engine);

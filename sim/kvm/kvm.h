@@ -8,7 +8,10 @@
  *   msr.c          which MSRs KVM leaves to the processor model
  *   exits.c        each KVM exit as the VM exit that it stands for
  *   instruction.c  the instruction that an exit belongs to
+ *   store.c        the same for stores to devices
  *   events.c       interrupts, NMIs, the clock, kicks
+ *   step.c         single steps for debuggers
+ *   probe.c        what this machine's KVM can do
  *
  * With KVM the hypervisor is the kernel: the VMCS that the processor runs with is the kernel's, and
  * most VM exits never leave it. Those that do arrive in the middle of an instruction that KVM
@@ -43,11 +46,16 @@ struct kvm_engine {
 
     /* exits.c: KVM has finished an instruction, and it exits once more. */
     bool exit_again;
+    bool continued;       /* the exit being handled is such a one */
+    uint64_t instruction; /* RIP of the instruction of the last exit */
     /* The string instruction whose repetitions are one exit. */
     struct {
         uint64_t rip;
         unsigned rest;
     } repetition;
+
+    bool stepping;         /* KVM exits after every instruction */
+    uint64_t instructions; /* retired while stepping */
 
     uint64_t entries;
 };
@@ -86,11 +94,26 @@ typedef bool kvm_insn_matches(const struct insn *insn, const struct cpu_state *s
 bool kvm_decode_before(struct kvm_engine *engine, struct insn *insn, kvm_insn_matches *matches,
                        const void *context);
 
+/* store.c: a store to a device that KVM has emulated. If the instruction is found, moves RIP of
+ * cpu.state to it, gives the linear address and returns true. */
+struct kvm_store {
+    uint64_t gpa, value;
+    unsigned size;
+};
+bool kvm_find_store(struct kvm_engine *engine, const struct kvm_store *store, uint64_t *linear);
+
 /* exits.c: settles the exit that KVM_RUN has returned with. Returns 0, or -errno with
  * vcpu->engine_message. */
 int kvm_handle_exit(struct kvm_engine *engine);
 /* A signal or a request ended KVM_RUN. */
 void kvm_handle_interruption(struct kvm_engine *engine);
+
+/* step.c */
+/* Between instructions: calls the debugger's hook if it is due, and has KVM step if a count of
+ * instructions is waited for. */
+void kvm_debug_boundary(struct kvm_engine *engine);
+/* KVM has exited after an instruction, or has finished one of an exit. */
+void kvm_stepped(struct kvm_engine *engine);
 
 /* events.c */
 int kvm_events_start(struct kvm_engine *engine);
