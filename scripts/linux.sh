@@ -1,5 +1,6 @@
 # Fetches Debian's kernels and busybox as packages and makes build/linux/{vmlinuz-cloud,vmlinuz,
-# initrd}. Nothing is installed but cpio. Sourced by ./bootstrap (command_linux).
+# initrd}, and kvm/ for tests/validation: a kernel with its KVM modules. Nothing is installed but cpio.
+# Sourced by ./bootstrap.
 
 LINUX_FOLDER=build/linux
 
@@ -28,6 +29,26 @@ linux_unpack() {
     dpkg -x "$folder"/*.deb "$folder"
     install -m 644 "$folder"/boot/vmlinuz-* "$LINUX_FOLDER/$name.new"
     mv "$LINUX_FOLDER/$name.new" "$LINUX_FOLDER/$name"
+    rm -rf "$folder"
+}
+
+# linux_kvm: the cloud kernel once more, with the modules of the same package.
+linux_kvm() {
+    local folder=$LINUX_FOLDER/unpacked package
+    [ ! -f "$LINUX_FOLDER/kvm/vmlinuz" ] || return 0
+    package=$(linux_package linux-image-cloud-amd64)
+    [ -n "$package" ] || die "apt knows no package linux-image-cloud-amd64" \
+        "check apt's sources, then run apt-get update"
+    say "downloading $package for its KVM modules"
+    rm -rf "$folder" "$LINUX_FOLDER/kvm.new"
+    mkdir -p "$folder" "$LINUX_FOLDER/kvm.new"
+    packages_download "$folder" "$package"
+    dpkg -x "$folder"/*.deb "$folder"
+    find "$folder/lib/modules" \( -name 'kvm*.ko' -o -name irqbypass.ko \) \
+        -exec install -m 644 -t "$LINUX_FOLDER/kvm.new" {} +
+    install -m 644 "$folder"/boot/vmlinuz-* "$LINUX_FOLDER/kvm.new/vmlinuz"
+    rm -rf "$LINUX_FOLDER/kvm"
+    mv "$LINUX_FOLDER/kvm.new" "$LINUX_FOLDER/kvm"
     rm -rf "$folder"
 }
 
@@ -71,6 +92,7 @@ linux_images() {
     packages_install cpio
     linux_unpack linux-image-cloud-amd64 vmlinuz-cloud
     linux_unpack linux-image-amd64 vmlinuz
+    linux_kvm
     linux_busybox
     linux_initrd
     say "ready: $LINUX_FOLDER/vmlinuz-cloud, $LINUX_FOLDER/vmlinuz and $LINUX_FOLDER/initrd"

@@ -14,11 +14,12 @@ emulator_missing() {
 emulator_initrd() {
     local root=$work/root
     rm -rf "$root"
-    mkdir -p "$root"/{bin,dev,proc,sys,tmp,modules,guests}
+    mkdir -p "$root"/{bin,dev,proc,sys,tmp,modules,guests,cpus}
     install -m 755 "$linux/busybox" "$root/bin/busybox"
     install -m 755 "$program" "$root/bin/vtxsim"
     install -m 755 "$here/init" "$root/init"
     install -m 644 "$linux"/kvm/*.ko "$root/modules"
+    install -m 644 "$top"/models/cpus/*.cfg "$root/cpus"
     cp "$2" "$root/jobs"
     cut -d '|' -f 2 "$2" | awk '{ print $1 }' | sort -u | while read -r image; do
         cp "$guests/$image" "$root/guests"
@@ -31,7 +32,7 @@ KERNEL_OPTIONS="console=ttyS0 quiet panic=-1 nokaslr mitigations=off"
 # emulator_tcg JOBS LOG: kvm-amd on the SVM of QEMU's TCG.
 emulator_tcg() {
     emulator_initrd "$work/initrd" "$1"
-    timeout "${tcg_seconds:-300}" qemu-system-x86_64 -accel tcg -cpu max -m 512 -nodefaults \
+    timeout 60 qemu-system-x86_64 -accel tcg -cpu max -m 512 -nodefaults \
         -display none -no-reboot -serial stdio -kernel "$linux/kvm/vmlinuz" \
         -initrd "$work/initrd" -append "$KERNEL_OPTIONS" </dev/null >"$2" 2>"$work/tcg.errors"
 }
@@ -66,7 +67,7 @@ panic: action=fatal
 clock: sync=none
 END
     # Debian's Bochs has its debugger built in, which waits for a command.
-    (cd "$work" && echo c | timeout "${bochs_seconds:-1200}" bochs -q -f bochsrc) \
+    (cd "$work" && echo c | timeout 1200 bochs -q -f bochsrc) \
         >"$work/bochs.output" 2>&1
 }
 

@@ -1,6 +1,6 @@
 /*
- * Random instruction sequences. A sequence is a function of seed, number and mode; with it comes, for
- * each instruction's offset, which arithmetic flags the SDM leaves defined before it.
+ * Random instruction sequences. A sequence is a function of seed, number and mode; with it comes,
+ * for each instruction's offset, which arithmetic flags the SDM leaves defined before it.
  */
 #ifndef GENERATOR_H
 #define GENERATOR_H

@@ -45,7 +45,7 @@ static uint64_t gdt[] = {
     0x00affb000000ffff, /* 64-bit user code */
     0x00cf9b000000ffff, /* 32-bit code */
     0x00cffb000000ffff, /* 32-bit user code */
-    0x008ffb000000ffff, /* 16-bit user code, limit 4 GiB */
+    0x400ffb009000ffff, /* 16-bit user code from PAGE_CODE on */
     0x00cf13000000ffff, /* data, not present */
     0,                  /* TSS, two entries */
     0,
@@ -147,12 +147,7 @@ static const struct {
     uint8_t page;
     uint16_t offset;
 } windows[] = {
-    {0, 0x1000 - WINDOW},
-    {1, 0},
-    {2, 0},
-    {3, 0},
-    {4, 0},
-    {7, 0x1000 - WINDOW},
+    {0, 0x1000 - WINDOW}, {1, 0}, {2, 0}, {3, 0}, {4, 0}, {7, 0x1000 - WINDOW},
 };
 #define WINDOWS (sizeof(windows) / sizeof(*windows))
 
@@ -201,14 +196,14 @@ void run_prepare(struct run *run, const uint8_t *code, unsigned size, uint64_t f
     run->gpr[RSP] = STACK_TOP;
     run->gpr[RSI] = PAGE_DATA2;
     run->gpr[RDI] = PAGE_DATA2 + 0x40;
-    run->rip = PAGE_CODE;
+    run->rip = flags & RUN_COMPAT16 ? 0 : PAGE_CODE;
     run->rflags = RFLAGS_FIXED | (flags & RUN_INTERRUPTS ? RFLAGS_IF : 0) |
                   (flags & RUN_IOPL3 ? RFLAGS_IOPL3 : 0);
     run->ss = flags & (RUN_USER | RUN_COMPAT16) ? SELECTOR_USER_DATA : SELECTOR_DATA;
-    run->cs = flags & RUN_COMPAT16              ? SELECTOR_USER_CODE16
-              : (flags & RUN_COMPAT)            ? (flags & RUN_USER ? SELECTOR_USER_CODE32 : SELECTOR_CODE32)
-              : (flags & RUN_USER)              ? SELECTOR_USER_CODE64
-                                                : SELECTOR_CODE64;
+    run->cs = flags & RUN_COMPAT16   ? SELECTOR_USER_CODE16
+              : (flags & RUN_COMPAT) ? (flags & RUN_USER ? SELECTOR_USER_CODE32 : SELECTOR_CODE32)
+              : (flags & RUN_USER)   ? SELECTOR_USER_CODE64
+                                     : SELECTOR_CODE64;
     interrupt_count = 0;
     __asm__ volatile("movq %0, %%cr2" : : "r"(0ull));
     /* Code was written: serialize. */

@@ -22,19 +22,19 @@
  * Pages of 4 KiB from AREA on, each with rights of its own. What lies below AREA is mapped at its
  * own address for the supervisor only.
  */
-#define AREA            0x40000000
-#define PAGE(n)         (AREA + (n)*0x1000)
-#define PAGE_DATA       PAGE(0)  /* for all */
-#define PAGE_DATA2      PAGE(1)  /* the same */
-#define PAGE_READ_ONLY  PAGE(2)
-#define PAGE_SUPERVISOR PAGE(3)
-#define PAGE_NX         PAGE(4)
-#define PAGE_ABSENT     PAGE(5)
-#define PAGE_STACK      PAGE(7)  /* absent ones before and behind it */
-#define PAGE_CODE       PAGE(9)  /* where cases run; not writable */
-#define PAGE_RESERVED   PAGE(11) /* a reserved bit is set in its entry */
+#define AREA                      0x40000000
+#define PAGE(n)                   (AREA + (n)*0x1000)
+#define PAGE_DATA                 PAGE(0) /* for all */
+#define PAGE_DATA2                PAGE(1) /* the same */
+#define PAGE_READ_ONLY            PAGE(2)
+#define PAGE_SUPERVISOR           PAGE(3)
+#define PAGE_NX                   PAGE(4)
+#define PAGE_ABSENT               PAGE(5)
+#define PAGE_STACK                PAGE(7)  /* absent ones before and behind it */
+#define PAGE_CODE                 PAGE(9)  /* where cases run; not writable */
+#define PAGE_RESERVED             PAGE(11) /* a reserved bit is set in its entry */
 #define PAGE_SUPERVISOR_READ_ONLY PAGE(12)
-#define PAGES           13
+#define PAGES                     13
 
 #define STACK_TOP   (PAGE_STACK + 0x1000 - 0x80)
 #define DATA_MIDDLE PAGE_DATA2 /* data lies on both sides */
@@ -45,9 +45,9 @@
 
 /* How a case runs. */
 #define RUN_USER       1
-#define RUN_COMPAT     2    /* 32-bit code */
-#define RUN_COMPAT16   4    /* 16-bit code, user */
-#define RUN_INTERRUPTS 8    /* IF is set: interrupts are told and gone on from */
+#define RUN_COMPAT     2 /* 32-bit code */
+#define RUN_COMPAT16   4 /* 16-bit code, user */
+#define RUN_INTERRUPTS 8 /* IF is set: interrupts are told and gone on from */
 #define RUN_IOPL3      0x10
 #define RUN_NO_FLAGS   0x20 /* arithmetic flags are left undefined: not shown */
 
@@ -99,7 +99,8 @@ void say_unsigned(uint64_t value);
 void say_end(void);
 
 /* Copies code to PAGE_CODE, fills memory from `seed`, and sets standard registers. */
-void run_prepare(struct run *run, const uint8_t *code, unsigned size, uint64_t flags, uint64_t seed);
+void run_prepare(struct run *run, const uint8_t *code, unsigned size, uint64_t flags,
+                 uint64_t seed);
 /* Of what memory cases can change. */
 uint64_t run_hash_memory(void);
 /* Registers that changed, but not flags outside the mask. */

@@ -1,7 +1,7 @@
 /*
  * Runs random instruction sequences (generator.h). Words of the command line: seed=N, count=N,
- * mode=user|kernel|compat|compat16, sse, first=N (the number of the first), verbose (all registers
- * and the code, instead of their hash).
+ * mode=user|kernel|compat|compat16, sse, verbose (all registers and the code, beside their hash),
+ * only=N,N,... (these numbers, verbose).
  */
 #include "generator.h"
 #include "harness.h"
@@ -30,16 +30,20 @@ static bool find_word(const char *line, const char *name, const char **value)
     return false;
 }
 
-static uint64_t number(const char *line, const char *name, uint64_t fallback)
+static uint64_t parse(const char *text)
 {
-    const char *text;
     uint64_t value = 0;
 
-    if (!find_word(line, name, &text))
-        return fallback;
     for (; *text >= '0' && *text <= '9'; text++)
         value = value * 10 + (uint64_t)(*text - '0');
     return value;
+}
+
+static uint64_t number(const char *line, const char *name, uint64_t fallback)
+{
+    const char *text;
+
+    return find_word(line, name, &text) ? parse(text) : fallback;
 }
 
 static const char *const mode_names[] = {"user", "kernel", "compat", "compat16"};
@@ -141,7 +145,7 @@ static void run_sequence(uint64_t n, enum sequence_mode mode, bool sse, uint64_t
 void guest_main(const char *arguments)
 {
     uint64_t seed = number(arguments, "seed", 1), count = number(arguments, "count", 250);
-    uint64_t first = number(arguments, "first", 0);
+    const char *only;
     enum sequence_mode mode = chosen_mode(arguments);
     bool verbose = number(arguments, "verbose", 0) != 0, sse = number(arguments, "sse", 0) != 0;
 
@@ -151,6 +155,14 @@ void guest_main(const char *arguments)
     say(mode_names[mode]);
     say(sse ? ", SSE2" : "");
     say_end();
-    for (uint64_t n = first; n < first + count; n++)
-        run_sequence(n, mode, sse, seed, verbose);
+    if (!find_word(arguments, "only", &only)) {
+        for (uint64_t n = 0; n < count; n++)
+            run_sequence(n, mode, sse, seed, verbose);
+        return;
+    }
+    while (*only && *only != ' ') {
+        run_sequence(parse(only), mode, sse, seed, true);
+        while (*only && *only != ' ' && *only++ != ',')
+            ;
+    }
 }
