@@ -22,8 +22,10 @@ static void copy_in(const struct physmem *physmem, uint64_t hpa, void *data, siz
 
 static void copy_out(const struct physmem *physmem, uint64_t hpa, const void *data, size_t size)
 {
-    if (physmem_contains(physmem, hpa, size))
-        memcpy(physmem_at(physmem, hpa), data, size);
+    if (!physmem_contains(physmem, hpa, size))
+        return;
+    physmem_note_write(physmem, hpa, size);
+    memcpy(physmem_at(physmem, hpa), data, size);
 }
 
 static enum mmu_status read_bytes(struct mmu *mmu, translate_function *translate, uint64_t address,

@@ -176,8 +176,10 @@ static cold enum mmu_status guest_entry_set(struct walk *walk, const struct gues
         return raise_ept(walk->fault, EPT_WALK_OK, walk->linear, table->gpa | offset,
                          VIOLATION_READ | VIOLATION_WRITE, table->rights, VIOLATION_LINEAR_VALID);
     /* All flags are in the low byte: the same for entries of 4 and 8 bytes. */
-    if (walk->how & WALK_SET_FLAGS && table->hpa + offset < physmem->size)
+    if (walk->how & WALK_SET_FLAGS && table->hpa + offset < physmem->size) {
+        physmem_note_write(physmem, table->hpa + offset, 1);
         __atomic_fetch_or(physmem->base + table->hpa + offset, (uint8_t)flags, __ATOMIC_RELAXED);
+    }
     return MMU_OK;
 }
 

@@ -13,6 +13,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -33,6 +34,7 @@ int physmem_init(struct physmem *physmem, uint64_t size)
 
 void physmem_destroy(struct physmem *physmem)
 {
+    physmem_untrack_writes(physmem);
     if (physmem->base)
         munmap(physmem->base, physmem->size);
     *physmem = (struct physmem){.free_list = FRAME_NONE};
@@ -81,4 +83,19 @@ uint64_t physmem_alloc_range(struct physmem *physmem, uint64_t size, uint64_t al
     if (size >= HUGE_PAGE_SIZE)
         madvise(physmem->base + hpa, size, MADV_HUGEPAGE);
     return hpa;
+}
+
+int physmem_track_writes(struct physmem *physmem)
+{
+    uint64_t words = (physmem->size / FRAME_SIZE + 63) / 64;
+
+    physmem_untrack_writes(physmem);
+    physmem->written = calloc(words, sizeof(*physmem->written));
+    return physmem->written ? 0 : -ENOMEM;
+}
+
+void physmem_untrack_writes(struct physmem *physmem)
+{
+    free(physmem->written);
+    physmem->written = NULL;
 }

@@ -160,6 +160,7 @@ int guest_memory_write(const struct guest_memory *memory, uint64_t gpa, const vo
         return -EFAULT;
     for (; size > 0; gpa += part, bytes += part, size -= part) {
         uint8_t *to = range_part(memory, gpa, size, &part);
+        physmem_note_write(memory->physmem, (uint64_t)(to - memory->physmem->base), part);
         memcpy(to, bytes, part);
     }
     return 0;
@@ -173,6 +174,7 @@ int guest_memory_fill(const struct guest_memory *memory, uint64_t gpa, uint8_t b
         return -EFAULT;
     for (; size > 0; gpa += part, size -= part) {
         uint8_t *to = range_part(memory, gpa, size, &part);
+        physmem_note_write(memory->physmem, (uint64_t)(to - memory->physmem->base), part);
         memset(to, byte, part);
     }
     return 0;

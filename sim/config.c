@@ -31,6 +31,7 @@ int vm_config_init(struct vm_config *config)
         .unrestricted_guest = true,
         .ept_page_size = 2ull << 20,
         .exit_cycles = -1,
+        .hash_every = 100000000,
         .log_size = 64ull << 20,
         .log_keep = 4,
         .trace_level = TRACE_LEVEL_EXITS,

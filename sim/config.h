@@ -45,6 +45,7 @@ struct vm_config {
     enum vm_timing timing;
     enum vm_clock clock;
     uint64_t max_instructions; /* 0: no limit */
+    uint64_t hash_every; /* instructions between two state hashes of a trace; 0: none */
 
     /* VMX controls that vtxsim's own handler sets for its guest. */
     bool ept, vpid, unrestricted_guest;

@@ -63,6 +63,9 @@ const struct config_setting config_settings[] = {
      CONFIG_SIMULATION, CONFIG_CHOICE, FIELD(clock), .choices = "simulated|host"},
     {"max-instructions", 'n', "N", "Stop after N instructions (0: no limit)",
      CONFIG_SIMULATION, CONFIG_NUMBER, FIELD(max_instructions), 0, UINT64_MAX},
+    {"hash-every", 0, "N", "Instructions between two hashes of registers and memory in a trace "
+     "(default 100000000; 0: none)",
+     CONFIG_SIMULATION, CONFIG_NUMBER, FIELD(hash_every), 0, UINT64_MAX},
 
     {"ept", 0, "on|off", "VMX control \"enable EPT\" (default on)",
      CONFIG_VMX, CONFIG_SWITCH, FIELD(ept)},

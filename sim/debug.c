@@ -6,6 +6,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "sim/state_hash.h"
 #include "sim/vm_internal.h"
 
 /* Exit qualification of EPT violations: the access itself, not that to a paging structure. */
@@ -104,7 +105,7 @@ void vm_debug_end(struct vm *vm)
     if (!debug->hook)
         return;
     vmcs_set(&vcpu->vmcs, VMCS_ENTRY_INTERRUPTION_INFO, 0);
-    if (vcpu->vmcs.launched)
+    if (vcpu->vmcs.launched && !vcpu->cpu.non_root)
         vmentry(&vcpu->cpu, false);
     debug->hook(debug->context, vm, &stop);
 }
@@ -183,6 +184,7 @@ size_t vm_debug_write(struct vm *vm, uint64_t linear, const void *data, size_t s
 
         if (!to)
             break;
+        physmem_note_write(&vm->physmem, (uint64_t)(to - vm->physmem.base), part);
         memcpy(to, (const uint8_t *)data + done, part);
         done += part;
     }
@@ -228,55 +230,7 @@ uint64_t vm_debug_hash_memory(struct vm *vm)
     return XXH64_digest(&state);
 }
 
-static void hash_words(XXH64_state_t *state, const uint64_t *words, unsigned count)
-{
-    XXH64_update(state, words, count * sizeof(*words));
-}
-
 uint64_t vm_debug_hash_registers(struct vm *vm)
 {
-    const struct cpu_state *cpu = &vm->vcpu.cpu.state;
-    XXH64_state_t state;
-
-    XXH64_reset(&state, 0);
-    hash_words(&state, cpu->gpr, GPR_COUNT);
-    for (unsigned i = 0; i < SEG_COUNT; i++) {
-        const struct segment *segment = &cpu->seg[i];
-        const uint64_t words[] = {segment->selector, segment->base, segment->limit,
-                                  segment->access_rights};
-
-        hash_words(&state, words, 4);
-    }
-    const uint64_t words[] = {
-        cpu->rip,
-        cpu->rflags,
-        cpu->gdtr.base,
-        cpu->gdtr.limit,
-        cpu->idtr.base,
-        cpu->idtr.limit,
-        cpu->cr0,
-        cpu->cr2,
-        cpu->cr3,
-        cpu->cr4,
-        cpu->xcr0,
-        cpu->dr[0],
-        cpu->dr[1],
-        cpu->dr[2],
-        cpu->dr[3],
-        cpu->dr6,
-        cpu->dr7,
-        cpu->efer,
-        cpu->star,
-        cpu->lstar,
-        cpu->cstar,
-        cpu->fmask,
-        cpu->kernel_gs_base,
-        cpu->tsc_aux,
-        cpu->sysenter_cs,
-        cpu->sysenter_esp,
-        cpu->sysenter_eip,
-        cpu->interruptibility,
-    };
-    hash_words(&state, words, sizeof(words) / sizeof(*words));
-    return XXH64_digest(&state);
+    return state_hash_registers(&vm->vcpu);
 }

@@ -47,6 +47,9 @@ struct engine_operations {
     void (*push)(struct vcpu *vcpu);
     /* Guest memory was written behind the engine's back: drop what was made of its code. */
     void (*flush_code)(struct vcpu *vcpu);
+    /* From now on the first write of the guest to each page is noted (physmem_note_write). May be
+     * NULL. */
+    void (*watch_writes)(struct vcpu *vcpu);
     void (*get_statistics)(const struct vcpu *vcpu, struct engine_statistics *statistics);
 };
 

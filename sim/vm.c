@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "sim/log.h"
+#include "sim/state_hash.h"
 #include "sim/vm_internal.h"
 
 const char *vm_state_name(enum vm_state state)
@@ -141,7 +142,9 @@ int vm_run(struct vm *vm)
         return -EINVAL;
 
     clock_gettime(CLOCK_MONOTONIC, &vm->started);
+    state_hash_begin(vm);
     int error = vcpu_run(&vm->vcpu);
+    state_hash_end(vm);
     record_end(vm);
     vm_debug_end(vm);
     vm->host_seconds = seconds_since(&vm->started);

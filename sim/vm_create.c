@@ -142,8 +142,10 @@ static int create_memory(struct vm *vm, char *message, size_t size)
         return error;
     }
     guest_memory_init(&vm->memory, &vm->physmem);
+    error = vm->config.hash_every ? physmem_track_writes(&vm->physmem) : 0;
     uint64_t low = ram < PLATFORM_LOW_RAM_END ? ram : PLATFORM_LOW_RAM_END;
-    error = guest_memory_add(&vm->memory, SLOT_RAM, 0, low);
+    if (!error)
+        error = guest_memory_add(&vm->memory, SLOT_RAM, 0, low);
     if (!error && ram > low)
         error = guest_memory_add(&vm->memory, SLOT_RAM, PLATFORM_HIGH_RAM_BASE, ram - low);
     if (!error)
@@ -296,6 +298,7 @@ int vm_create(struct vm **result, const struct vm_config *config,
     vm->withdraw_at = config->ept_withdraw ? config->ept_withdraw : UINT64_MAX;
     vm->progress_at = PROGRESS_INSTRUCTIONS;
     vm->debug.stop_at = UINT64_MAX;
+    vm->hash_at = UINT64_MAX;
     vm->debug.stop_at_time = UINT64_MAX;
     if (!error)
         error = create_parts(vm, message, size);

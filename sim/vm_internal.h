@@ -60,6 +60,7 @@ struct vm {
 
     uint64_t interrupts_injected, exceptions_injected;
     uint64_t progress_at;
+    uint64_t hash_at, memory_hash; /* next state hash (UINT64_MAX: none), and the last one */
 
     /* Life cycle. lock protects state, paused and input; the rest belongs to vm_run's thread. */
     pthread_mutex_t lock;

@@ -243,6 +243,11 @@ static void engine_flush_code(struct vcpu *vcpu)
     engine->diverted = true;
 }
 
+static void engine_watch_writes(struct vcpu *vcpu)
+{
+    unicorn_watch_writes(vcpu->engine);
+}
+
 static void engine_get_statistics(const struct vcpu *vcpu, struct engine_statistics *statistics)
 {
     const struct unicorn_engine *engine = vcpu->engine;
@@ -266,5 +271,6 @@ const struct engine_operations unicorn_engine = {
     .pull = engine_pull,
     .push = engine_push,
     .flush_code = engine_flush_code,
+    .watch_writes = engine_watch_writes,
     .get_statistics = engine_get_statistics,
 };

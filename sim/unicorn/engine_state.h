@@ -234,6 +234,10 @@ void unicorn_tracing_left(struct unicorn_engine *engine, const struct translatio
 /* Adds an operation to the block that is being translated. */
 struct tcg_operation *unicorn_emit(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c);
 
+/* smc.c */
+/* The next write to each page is told to the physmem again. */
+void unicorn_watch_writes(struct unicorn_engine *engine);
+
 /* mmu.c */
 /* Where the block stood before a look at the state of an instruction in its middle. */
 struct block_position {

@@ -6,6 +6,7 @@
  */
 #include <assert.h>
 
+#include "sim/state_hash.h"
 #include "sim/unicorn/engine_state.h"
 #include "sim/unicorn/originals.h"
 #include "sim/vm_internal.h"
@@ -267,6 +268,7 @@ EXPORT bool x86_cpu_exec_interrupt_x86_64(void *cs, int request)
         return false;
     }
     unicorn_code_breakpoints(engine);
+    state_hash_boundary(engine->vcpu, unicorn_instructions(engine));
     vm_debug_boundary(engine->vcpu, unicorn_instructions(engine));
     if (engine->diverted) {
         engine->diverted = false;

@@ -5,6 +5,9 @@
  * and drops them. Unicorn 2.1.1 then forgets the mark although other blocks remain on the page, and
  * sets it for one linear address only, so that a write through an alias goes unnoticed. Here the
  * mark stays as long as the page has blocks, and covers every alias.
+ *
+ * The first write through an entry of the soft TLB comes by here whether or not the page holds
+ * code. That is also how pages that are written become known to those who hash memory.
  */
 #include "sim/unicorn/engine_state.h"
 #include "sim/unicorn/originals.h"
@@ -48,8 +51,12 @@ EXPORT void tlb_reset_dirty_by_vaddr_x86_64(void *cs, uint64_t start, uint64_t l
 EXPORT void tb_invalidate_phys_page_fast_x86_64(void *uc, void *pages, uint64_t start, int length,
                                                 uintptr_t return_address)
 {
-    if (unicorn_current)
-        unicorn_current->last_code_write = start;
+    struct unicorn_engine *engine = unicorn_current;
+    if (engine) {
+        engine->last_code_write = start;
+        if (is_guest_page(engine, start))
+            physmem_note_write(engine->cpu->mmu.physmem, start, (uint64_t)length);
+    }
     ORIGINAL(tb_invalidate_phys_page_fast_x86_64)(uc, pages, start, length, return_address);
 }
 
@@ -60,4 +67,10 @@ EXPORT void tlb_set_dirty_x86_64(void *cs, uint64_t linear)
         engine->code_pages[engine->last_code_write >> PAGE_SHIFT])
         return;
     ORIGINAL(tlb_set_dirty_x86_64)(cs, linear);
+}
+
+void unicorn_watch_writes(struct unicorn_engine *engine)
+{
+    const struct physmem *physmem = engine->cpu->mmu.physmem;
+    tlb_reset_dirty_x86_64(engine->cs, (uint64_t)physmem->base, physmem->size);
 }
