@@ -12,6 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sim/config.h"
+
+struct cpu_profile;
 struct vcpu;
 
 struct engine_statistics {
@@ -47,14 +50,24 @@ struct engine_operations {
     void (*push)(struct vcpu *vcpu);
     /* Guest memory was written behind the engine's back: drop what was made of its code. */
     void (*flush_code)(struct vcpu *vcpu);
-    /* From now on the first write of the guest to each page is noted (physmem_note_write). May be
-     * NULL. */
+    /* From now on the first write of the guest to each page is noted (physmem_note_write). NULL:
+     * that cannot be had, and there are no state hashes. */
     void (*watch_writes)(struct vcpu *vcpu);
     void (*get_statistics)(const struct vcpu *vcpu, struct engine_statistics *statistics);
+    /* May be NULL. A profile as the guest will see it on this engine: its TSC frequency. */
+    void (*adjust_profile)(struct cpu_profile *profile);
+    /* May be NULL. What the engine runs on, for the head of a trace: "pvm", "vmx"; NULL: nothing. */
+    const char *(*environment)(void);
 };
 
-/* Engines; an engine that is not built in is not there (its address is NULL). */
+/* Each is NULL in a program that was built without it; see engine_find. */
 extern const struct engine_operations unicorn_engine __attribute__((weak));
 extern const struct engine_operations kvm_engine __attribute__((weak));
+
+/* NULL if this program was built without the backend's engine. */
+static inline const struct engine_operations *engine_find(enum vm_backend backend)
+{
+    return backend == BACKEND_KVM ? &kvm_engine : &unicorn_engine;
+}
 
 #endif

@@ -111,7 +111,8 @@ static uint64_t hash_written(struct vm *vm, uint32_t *pages)
 
 void state_hash_begin(struct vm *vm)
 {
-    bool wanted = trace_wants(vm->sink, TRACE_STATE_HASH) && vm->physmem.written;
+    bool wanted = trace_wants(vm->sink, TRACE_STATE_HASH) && vm->physmem.written &&
+                  vm->vcpu.engine_operations->watch_writes;
 
     vm->hash_at = wanted ? vm->config.hash_every : UINT64_MAX;
     if (!wanted)
@@ -132,8 +133,7 @@ static void record(struct vcpu *vcpu)
     };
 
     event.state_hash.memory = hash_written(vm, &event.state_hash.pages);
-    if (vcpu->engine_operations->watch_writes)
-        vcpu->engine_operations->watch_writes(vcpu);
+    vcpu->engine_operations->watch_writes(vcpu);
     vm->sink->event(vm->sink, &event);
 }
 
