@@ -51,6 +51,11 @@ static uint64_t instructions_at(const struct vcpu *vcpu, uint64_t cycles)
                                          : 0;
 }
 
+static bool is_begun(const struct vcpu *vcpu)
+{
+    return vcpu_cycles(vcpu) == vcpu->begun_at;
+}
+
 static void set_deadline(struct vcpu *vcpu)
 {
     const struct vm *vm = vcpu->vm;
@@ -67,7 +72,9 @@ static void set_deadline(struct vcpu *vcpu)
     uint64_t now = vcpu->engine_operations->instructions(vcpu);
     if (vmcs_get(&vcpu->vmcs, VMCS_PRIMARY_CONTROLS) & PRIMARY_MONITOR_TRAP_FLAG)
         deadline = earliest(deadline, now + 1);
-    if (atomic_load(&vcpu->kicked) || vcpu->event_raised || vm->stop.reason != VM_STOP_NONE)
+    if (atomic_load(&vcpu->kicked))
+        deadline = earliest(deadline, now + is_begun(vcpu));
+    if (vcpu->event_raised || vm->stop.reason != VM_STOP_NONE)
         deadline = now;
     /* The engine's counter is signed. */
     vcpu->engine_operations->set_deadline(vcpu, earliest(deadline, now + (1ull << 62)));
@@ -81,12 +88,14 @@ static bool host_interrupt_is_due(const struct vcpu *vcpu, uint64_t instructions
            (vm->config.max_instructions && instructions >= vm->config.max_instructions);
 }
 
-/* What the simulator's user asks for is none of the guest's business: no VM exit. */
+/* What the simulator's user asks for is none of the guest's business: no VM exit. It waits for the
+ * next instruction if this one has been begun (fetched) already: a replay is to serve it at the same
+ * place among the events. */
 static void serve_user(struct vcpu *vcpu, uint64_t instructions)
 {
     struct vm *vm = vcpu->vm;
-    if (atomic_exchange(&vcpu->kicked, false) || instructions >= vm->progress_at ||
-        instructions >= vm_next_input(vm))
+    bool kicked = !is_begun(vcpu) && atomic_exchange(&vcpu->kicked, false);
+    if (kicked || instructions >= vm->progress_at || instructions >= vm_next_input(vm))
         vm_serve_requests(vm);
 }
 

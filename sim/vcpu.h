@@ -46,6 +46,7 @@ struct vcpu {
      * restarted after leaving the engine for one. */
     uint64_t mmio_granted_at;
 
+    uint64_t begun_at;        /* time of the instruction that the engine has begun last */
     uint64_t entered_at;      /* instruction count at the last VM entry */
     uint32_t exit_cycles;     /* charged for every exit with its entry */
     struct trace_event record; /* the exit being handled; the handler sets operand and value */

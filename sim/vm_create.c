@@ -183,18 +183,14 @@ static int create_platform(struct vm *vm, char *message, size_t size)
     return -ENOMEM;
 }
 
-static const struct engine_operations *find_engine(const struct vm_config *config)
-{
-    return config->backend == BACKEND_KVM ? &kvm_engine : &unicorn_engine;
-}
-
 static int create_cpu(struct vm *vm, char *message, size_t size)
 {
     struct vcpu *vcpu = &vm->vcpu;
     struct cpu *cpu = &vcpu->cpu;
     vcpu->vm = vm;
-    vcpu->engine_operations = find_engine(&vm->config);
+    vcpu->engine_operations = engine_find(vm->config.backend);
     vcpu->mmio_granted_at = UINT64_MAX;
+    vcpu->begun_at = UINT64_MAX;
     vcpu->exit_cycles =
         vm->config.exit_cycles >= 0 ? (uint32_t)vm->config.exit_cycles : vm->profile.exit_cycles;
     mmu_init(&cpu->mmu, &vm->physmem);
@@ -228,7 +224,11 @@ static int load_profile(struct vm *vm, char *message, size_t size)
                  vm->config.cpu, path);
         return error;
     }
-    return cpu_profile_load(&vm->profile, path, message, size);
+    error = cpu_profile_load(&vm->profile, path, message, size);
+    const struct engine_operations *engine = engine_find(vm->config.backend);
+    if (!error && engine->adjust_profile)
+        engine->adjust_profile(&vm->profile);
+    return error;
 }
 
 static int open_trace(struct vm *vm, char *message, size_t size)
@@ -266,7 +266,7 @@ int vm_create(struct vm **result, const struct vm_config *config,
               const struct vm_callbacks *callbacks, void *context, char *message, size_t size)
 {
     *result = NULL;
-    if (!find_engine(config)) {
+    if (!engine_find(config->backend)) {
         snprintf(message, size, "this program was built without backend %s: use --backend %s",
                  config->backend == BACKEND_KVM ? "kvm" : "unicorn",
                  config->backend == BACKEND_KVM ? "unicorn" : "kvm");

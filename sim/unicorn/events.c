@@ -274,6 +274,7 @@ EXPORT bool x86_cpu_exec_interrupt_x86_64(void *cs, int request)
         engine->diverted = false;
         unicorn_resume(engine);
     }
+    engine->vcpu->begun_at = vcpu_cycles(engine->vcpu);
     budget = (int64_t)engine->env->bnd_regs[0];
     uint32_t *next_block = &CS_FIELD(cs, CS_CFLAGS_NEXT_TB, uint32_t);
     if (budget > 0 && budget <= EXACT_STOP_MAX && *next_block == CFLAGS_DEFAULT) {
