@@ -93,8 +93,8 @@ Test(traces_writer, unwritable)
 Test(traces_writer, disk_full_while_running)
 {
     const unsigned count = 400000;
-    const struct rlimit limit = {2000000, RLIM_INFINITY};
     struct trace_event *events = random_events(count, false);
+    struct rlimit limit = {0, RLIM_INFINITY};
     struct trace_reader *reader;
     struct trace_writer *writer;
     struct stat status;
@@ -102,6 +102,9 @@ Test(traces_writer, disk_full_while_running)
     unsigned found;
     int result;
 
+    write_trace(path, events, count);
+    cr_assert_eq(stat(path, &status), 0);
+    limit.rlim_cur = (rlim_t)status.st_size * 2 / 3;
     signal(SIGXFSZ, SIG_IGN);
     cr_assert_eq(trace_writer_open(&writer, path, OPTIONS, TRACE_LEVEL_MEMORY), 0);
     cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);

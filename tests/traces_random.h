@@ -69,7 +69,8 @@ static inline void random_fields(struct trace_event *event)
 }
 
 /*
- * Events of all types: mostly a plausible run of one processor, with loops of blocks; where `wild`,
+ * Events of all types: mostly a plausible run of one processor, with loops of blocks, so many that
+ * they meet in the tables of those who predict; where `wild`,
  * one in a thousand is anything at all. Owned by the caller.
  */
 static inline struct trace_event *random_events(unsigned count, bool wild)
@@ -82,12 +83,12 @@ static inline struct trace_event *random_events(unsigned count, bool wild)
         struct trace_event *event = &events[i];
         bool anything = wild && random_next() % 1024 == 0;
 
-        if (random_next() % 8 == 0)
+        if (random_next() % (type == TRACE_BLOCK ? 256 : 8) == 0)
             type = 1 + (unsigned)(random_next() % (TRACE_EVENT_TYPES - 1));
         if (random_next() % 64 == 0)
-            loop = random_next();
+            loop = random_next() % 500;
         event->type = (uint8_t)type;
-        event->rip = anything ? random_value() : 0xffffffff81000000u + (loop + i) % 7 * 96;
+        event->rip = anything ? random_value() : 0xffffffff81000000u + loop * 4096 + i % 7 * 96;
         random_fields(event);
         now += random_next() % 9000;
         event->instructions = anything ? random_value() : instructions;
