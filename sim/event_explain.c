@@ -116,20 +116,9 @@ static void say_cpuid(struct text *text, const struct trace_exit *exit)
     say(text, "leaf 0x%x, subleaf 0x%x", (unsigned)exit->operand, (unsigned)(exit->operand >> 32));
 }
 
-/* SDM "Exit Qualification for EPT Violations". */
-static void say_ept_violation(struct text *text, const struct trace_exit *exit)
+/* SDM "Exit Qualification for EPT Violations": what the page allows and whose access it was. */
+static void say_ept_rights(struct text *text, uint64_t qualification)
 {
-    uint64_t qualification = exit->qualification;
-    const char *before = "";
-
-    for (unsigned i = 0; i < 3; i++) {
-        static const char *const accesses[] = {"read", "write", "fetch"};
-
-        if (!(qualification >> i & 1))
-            continue;
-        say(text, "%s%s", before, accesses[i]);
-        before = "+";
-    }
     if (qualification >> 3 & 7)
         say(text, ", page is %s%s%s", qualification >> 3 & 1 ? "r" : "-",
             qualification >> 4 & 1 ? "w" : "-", qualification >> 5 & 1 ? "x" : "-");
@@ -139,6 +128,20 @@ static void say_ept_violation(struct text *text, const struct trace_exit *exit)
         say(text, ", by a guest page walk");
     if (qualification & QUALIFICATION_NMI_UNBLOCKED)
         say(text, ", NMI unblocked by IRET");
+}
+
+static void say_ept_violation(struct text *text, const struct trace_exit *exit)
+{
+    static const char *const accesses[] = {"read", "write", "fetch"};
+    const char *before = "";
+
+    for (unsigned i = 0; i < 3; i++) {
+        if (!(exit->qualification >> i & 1))
+            continue;
+        say(text, "%s%s", before, accesses[i]);
+        before = "+";
+    }
+    say_ept_rights(text, exit->qualification);
 }
 
 /* SDM "Exit Qualification for Task Switches". */
@@ -195,6 +198,8 @@ static void say_walk(struct text *text, const struct trace_event *event)
     if (event->walk.status == MMU_PAGE_FAULT)
         say(text, ", %s%s", error & 1 ? "not permitted" : "not present",
             error & 8 ? ", reserved bit set" : "");
+    if (event->walk.status == MMU_EPT_VIOLATION)
+        say_ept_rights(text, error);
 }
 
 void event_explain(const struct trace_event *event, char *buffer, size_t size)

@@ -71,6 +71,17 @@ void event_field_text(const struct trace_event *event, const struct trace_field 
     }
 }
 
+void event_choice_text(const struct trace_event *event, char *text, size_t size)
+{
+    const struct trace_field *field = trace_fields(event->type);
+
+    while (field->name && field->kind != TRACE_FIELD_CHOICE && field->kind != TRACE_FIELD_REASON)
+        field++;
+    *text = '\0';
+    if (field->name)
+        event_field_text(event, field, text, size);
+}
+
 void event_symbol_text(const struct symbols *symbols, uint64_t address, char *text, size_t size)
 {
     uint64_t into;

@@ -26,6 +26,8 @@ const char *event_vector_name(unsigned vector);
 /* The value of one field: a decimal number, 0x..., a name, or quoted bytes. */
 void event_field_text(const struct trace_event *event, const struct trace_field *field, char *text,
                       size_t size);
+/* The same of the type's first field that has a name for its value ("page-fault"); "" without. */
+void event_choice_text(const struct trace_event *event, char *text, size_t size);
 /* "start_kernel+0x1c"; "" where there is no symbol or `symbols` is NULL. */
 void event_symbol_text(const struct symbols *symbols, uint64_t address, char *text, size_t size);
 

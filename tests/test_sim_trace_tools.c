@@ -226,6 +226,9 @@ Test(sim_trace_tools, wrong_use)
         {"trace grep 'reason == io'", 2, "name the trace"},
         {"trace grep 'reason = frob' t.vtx", 2, "frob"},
         {"trace grep 'reason' /nonexistent", 2, "/nonexistent"},
+        {"trace export t.vtx", 2, "--format"},
+        {"trace export -f frob t.vtx", 2, "perfetto, csv, folded"},
+        {"trace export -f csv -o /nonexistent/file t.vtx", 126, "/nonexistent/file"},
         {"symbols", 2, "name the image"},
         {"symbols t.vtx", 127, "t.vtx"},
     };
@@ -487,6 +490,122 @@ Test(sim_trace_tools, empty)
     for (unsigned i = 0; i < sizeof(commands) / sizeof(*commands); i++)
         cr_assert_eq(run("trace %s t.vtx", commands[i]), 0, "%s: %s", commands[i], errors);
     cr_assert_eq(run("trace grep type t.vtx"), 1);
+}
+
+/* What a viewer of the trace event format relies on, in every event; and slices on one track do not
+ * overlap. */
+static void expect_viewable(json_t *document, unsigned phases[128])
+{
+    double ended[16] = {0};
+    json_t *event;
+    size_t i;
+
+    memset(phases, 0, 128 * sizeof(*phases));
+    json_array_foreach(json_object_get(document, "traceEvents"), i, event)
+    {
+        const char *phase = json_string_value(json_object_get(event, "ph"));
+        json_int_t track = json_integer_value(json_object_get(event, "tid"));
+        double begun = json_number_value(json_object_get(event, "ts"));
+
+        cr_assert(phase && strlen(phase) == 1 && strchr("MXiC", *phase), "event %zu", i);
+        cr_assert_not_null(json_string_value(json_object_get(event, "name")), "event %zu", i);
+        cr_assert(json_is_integer(json_object_get(event, "pid")), "event %zu", i);
+        cr_assert(*phase == 'M' || json_is_number(json_object_get(event, "ts")), "event %zu", i);
+        cr_assert(strchr("Xi", *phase) == NULL || (track > 0 && track < 16), "event %zu", i);
+        if (*phase == 'X') {
+            cr_assert_geq(begun, ended[track] - 1e-6, "event %zu", i);
+            ended[track] = begun + json_number_value(json_object_get(event, "dur"));
+        } else if (*phase == 'i') {
+            cr_assert(strchr("gpt", *json_string_value(json_object_get(event, "s"))));
+        }
+        phases[(unsigned)*phase]++;
+    }
+}
+
+Test(sim_trace_tools, export_perfetto)
+{
+    unsigned phases[128];
+    json_t *document;
+    double frequency = 4008e6; /* of the profile skylake-client */
+    json_t *event;
+
+    write_sample("t.vtx");
+    cr_assert_eq(run("trace export --format perfetto t.vtx"), 0, "%s", errors);
+    document = output_json();
+    expect_viewable(document, phases);
+    cr_assert(phases['X'] == 4 && phases['i'] == 6, "%u slices, %u instants", phases['X'],
+              phases['i']);
+    event = json_array_get(json_object_get(document, "traceEvents"), 3);
+    cr_assert_str_eq(json_string_value(json_object_get(event, "name")), "IO_INSTRUCTION");
+    cr_assert_float_eq(json_number_value(json_object_get(event, "dur")), 600 / frequency * 1e6,
+                       1e-9);
+    json_decref(document);
+
+    cr_assert_eq(run("trace export -f perfetto --clock instructions t.vtx -o file"), 0);
+    free(output);
+    output = slurp("file");
+    document = output_json();
+    expect_viewable(document, phases);
+    cr_assert(phases['X'] == 3 && phases['i'] == 10, "%u slices, %u instants", phases['X'],
+              phases['i']);
+    json_decref(document);
+
+    cr_assert_eq(run("run --trace t.vtx --trace-level translations @demo.img"), 0, "%s", errors);
+    cr_assert_eq(run("trace export -f perfetto t.vtx"), 0, "%s", errors);
+    document = output_json();
+    expect_viewable(document, phases);
+    cr_assert(phases['X'] > 0 && phases['i'] > 0 && phases['C'] > 0);
+    json_decref(document);
+}
+
+/* Each line has as many values as there are names; quotes hold what needs them. */
+Test(sim_trace_tools, export_csv)
+{
+    unsigned names = 0, count = 0;
+
+    write_sample("t.vtx");
+    cr_assert_eq(run("trace export -f csv t.vtx"), 0, "%s", errors);
+    for (char *line = strtok(output, "\n"); line; line = strtok(NULL, "\n")) {
+        unsigned commas = 0;
+
+        for (const char *at = line; *at; at++)
+            commas += *at == ',';
+        if (!names)
+            names = commas;
+        cr_assert_eq(commas, names, "%s", line);
+        cr_assert_eq(line[strlen(line) - 1], '\r');
+        if (strstr(line, ",input,"))
+            cr_assert(strstr(line, "\"\"\"a\\\"\"b\\x0a\\xff\"\"\""), "%s", line);
+        count++;
+    }
+    cr_assert_eq(count, SAMPLE_EVENTS + 1);
+    cr_assert_eq(run("trace export -f csv --type block t.vtx"), 0, "%s", errors);
+    cr_assert_eq(strncmp(output,
+                         "event,type,cpu,instructions,time,rip,size\r\n"
+                         "9,block,0,70,0,0x1070,7\r\n",
+                         68),
+                 0, "%s", output);
+}
+
+Test(sim_trace_tools, export_folded)
+{
+    FILE *file = fopen("map", "we");
+
+    fputs("0000000000001000 T first\n0000000000001070 T a;b c\n", file);
+    fclose(file);
+    write_sample("t.vtx");
+    cr_assert_eq(run("trace export -f folded t.vtx"), 0, "%s", errors);
+    cr_assert_str_eq(output, "CR_ACCESS;0x1024 900\nMSR_WRITE;0x1020 800\n"
+                             "EPT_VIOLATION;0x1010 700\nIO_INSTRUCTION;0x1000 600\n");
+    cr_assert_eq(run("trace export -f folded --weight instructions --symbols map t.vtx"), 0);
+    cr_assert_str_eq(output, "lower half;a_b 17\n");
+    cr_assert_eq(run("trace export -f folded --weight count --symbols map t.vtx"), 0);
+    cr_assert_eq(lines(output), 4);
+
+    cr_assert_eq(run("run --trace t.vtx @demo.img"), 0, "%s", errors);
+    cr_assert_eq(run("trace export -f folded --weight instructions t.vtx -o file"), 126);
+    cr_assert(strstr(errors, "--trace-level blocks"), "%s", errors);
+    cr_assert_neq(access("file", F_OK), 0);
 }
 
 /* A reader that has seen enough is no reason for a message. */

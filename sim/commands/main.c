@@ -19,7 +19,7 @@ static const struct {
     {"vtxsim cpus", command_cpus, "list the CPU profiles"},
     {"vtxsim kvm-probe", command_kvm_probe, "find out what this machine's KVM can do"},
     {"vtxsim check-entry", command_check_entry, "print every reason why a VM entry fails"},
-    {"vtxsim trace", command_trace, "look into a trace: stat, dump, grep"},
+    {"vtxsim trace", command_trace, "look into a trace: stat, dump, grep, export"},
     {"vtxsim symbols", command_symbols, "print the symbols of a kernel or an ELF file"},
 };
 #define COMMANDS    (sizeof(commands) / sizeof(*commands))

@@ -17,8 +17,10 @@
 
 #define PROGRESS_EVENTS 4000000
 
-/* Events that are looked at to find where the kernel is. */
-#define GUESS_EVENTS 4000000
+/* Events that are looked at to find where the kernel is: all, or samples. */
+#define GUESS_EVENTS        1000000
+#define GUESS_SAMPLES       64
+#define GUESS_SAMPLE_EVENTS 4000
 
 enum { KEY_SYMBOLS = 0x2000, KEY_OFFSET, KEY_FROM, KEY_TO, KEY_TYPE, KEY_JSON };
 
@@ -135,31 +137,64 @@ const struct argp trace_request_argp = {options, parse_option, NULL, NULL, NULL,
 
 static bool hint_of(const struct trace_event *event, enum symbols_hint *hint)
 {
-    unsigned reason = event->exit.reason & 0xffff;
-
+    if (event->type == TRACE_BLOCK) {
+        *hint = SYMBOLS_HINT_BLOCK;
+        return true;
+    }
     if (event->type != TRACE_EXIT)
         return false;
-    *hint = reason == EXIT_IO      ? SYMBOLS_HINT_IO
-            : reason == EXIT_CPUID ? SYMBOLS_HINT_CPUID
-                                   : SYMBOLS_HINT_MSR;
-    return reason == EXIT_IO || reason == EXIT_CPUID || reason == EXIT_RDMSR ||
-           reason == EXIT_WRMSR;
+    switch (event->exit.reason & 0xffff) {
+    case EXIT_IO:
+        *hint = SYMBOLS_HINT_IO;
+        return true;
+    case EXIT_CPUID:
+        *hint = SYMBOLS_HINT_CPUID;
+        return true;
+    case EXIT_RDMSR:
+    case EXIT_WRMSR:
+        *hint = SYMBOLS_HINT_MSR;
+        return true;
+    default:
+        return false;
+    }
 }
 
-/* Reads the trace's beginning with a reader of its own. */
+static void add_hints(struct symbols_guess *guess, struct trace_reader *reader, uint64_t count)
+{
+    struct trace_event event;
+    enum symbols_hint hint;
+
+    for (uint64_t i = 0; i < count && trace_reader_next(reader, &event) == 1; i++)
+        if (hint_of(&event, &hint))
+            symbols_guess_add(guess, event.rip, hint);
+}
+
+/* Looks at all of a short trace and at samples of a long one. */
+static void gather_hints(struct symbols_guess *guess, struct trace_reader *reader)
+{
+    const struct trace_frame *frames;
+    int64_t count = trace_reader_frames(reader, &frames);
+    uint64_t events = count > 0 ? frames[count - 1].first + frames[count - 1].count : 0;
+
+    if (events <= GUESS_EVENTS) {
+        add_hints(guess, reader, GUESS_EVENTS);
+        return;
+    }
+    for (uint64_t i = 0; i < GUESS_SAMPLES; i++)
+        if (trace_reader_seek(reader, TRACE_INDEX_EVENT, events / GUESS_SAMPLES * i) == 0)
+            add_hints(guess, reader, GUESS_SAMPLE_EVENTS);
+}
+
+/* With a reader of its own. */
 static bool guess_offset(struct symbols *symbols, const char *path)
 {
     struct symbols_guess *guess = symbols_guess_begin(symbols);
     struct trace_reader *reader;
-    struct trace_event event;
-    enum symbols_hint hint;
 
     if (!guess)
         return false;
     if (trace_reader_open(&reader, path, NULL, 0) == 0) {
-        for (unsigned i = 0; i < GUESS_EVENTS && trace_reader_next(reader, &event) == 1; i++)
-            if (hint_of(&event, &hint))
-                symbols_guess_add(guess, event.rip, hint);
+        gather_hints(guess, reader);
         trace_reader_close(reader);
     }
     return symbols_guess_end(guess);
@@ -204,6 +239,19 @@ static void note_interrupt(int signal)
     interrupted = signal;
 }
 
+/* What reading would say comes from the seek. */
+static void seek_to_begin(struct trace_view *view)
+{
+    const struct trace_place *from = &view->request->from;
+
+    if (!from->given)
+        return;
+    view->result = trace_reader_seek(view->reader, from->index, from->value) ?: 1;
+    view->next = trace_reader_position(view->reader);
+    if (from->index == TRACE_INDEX_TIME) /* events without a time of their own come now */
+        view->time = from->value;
+}
+
 int trace_view_open(struct trace_view *view, const struct trace_request *request)
 {
     struct sigaction action = {.sa_handler = note_interrupt, .sa_flags = (int)SA_RESETHAND};
@@ -222,6 +270,7 @@ int trace_view_open(struct trace_view *view, const struct trace_request *request
         symbols_free(view->symbols);
         return status;
     }
+    seek_to_begin(view);
     view->shows_progress = isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO);
     view->progress_at = PROGRESS_EVENTS;
     sigaction(SIGINT, &action, NULL);
@@ -248,7 +297,8 @@ bool trace_view_next(struct trace_view *view, struct trace_event *event, uint64_
 {
     const struct trace_place *from = &view->request->from, *to = &view->request->to;
 
-    while (!interrupted && (view->result = trace_reader_next(view->reader, event)) == 1) {
+    while (view->result == 1 && !interrupted &&
+           (view->result = trace_reader_next(view->reader, event)) == 1) {
         *number = trace_reader_position(view->reader) - 1;
         view->next = *number + 1;
         if (event->time)
@@ -296,16 +346,28 @@ const char *trace_level_name(enum trace_level level)
     return level < TRACE_LEVELS ? names[level] : "unknown";
 }
 
+/* Where the CPU profile of the run is: where it was then, or where its name leads now. */
+static bool find_profile(json_t *cpu, char *path, size_t size)
+{
+    const char *then = json_string_value(json_object_get(cpu, "path"));
+    const char *name = json_string_value(json_object_get(cpu, "profile"));
+
+    snprintf(path, size, "%s", then ?: "");
+    if (then && access(path, R_OK) == 0)
+        return true;
+    if (!name)
+        name = json_string_value(cpu);
+    return name && cpu_profile_find(name, path, size) == 0;
+}
+
 uint64_t trace_view_tsc_hz(const struct trace_view *view)
 {
     json_t *options = json_loads(trace_reader_options(view->reader), 0, NULL);
-    json_t *cpu = json_object_get(options, "cpu");
-    const char *name = json_string_value(json_is_object(cpu) ? json_object_get(cpu, "file") : cpu);
     struct cpu_profile profile;
     char path[4096], message[512];
     uint64_t hz = 0;
 
-    if (name && cpu_profile_find(name, path, sizeof(path)) == 0 &&
+    if (find_profile(json_object_get(options, "cpu"), path, sizeof(path)) &&
         cpu_profile_load(&profile, path, message, sizeof(message)) == 0)
         hz = profile.tsc_hz;
     json_decref(options);
@@ -336,6 +398,7 @@ static const struct {
     {"vtxsim trace stat", trace_stat, "tables: exits by reason, RIP, page, operand; walks; blocks"},
     {"vtxsim trace dump", trace_dump, "every event on a line"},
     {"vtxsim trace grep", trace_grep, "the events that meet a condition"},
+    {"vtxsim trace export", trace_export, "for Perfetto, spreadsheets, flame graphs"},
 };
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(*subcommands))
 #define NAME_OFFSET (sizeof("vtxsim trace ") - 1)

@@ -71,5 +71,6 @@ int trace_flush_output(FILE *file, const char *name);
 int trace_stat(int argc, char **argv);
 int trace_dump(int argc, char **argv);
 int trace_grep(int argc, char **argv);
+int trace_export(int argc, char **argv);
 
 #endif

@@ -154,15 +154,10 @@ static bool key_input(const struct symbols *symbols, const struct trace_event *e
     return true;
 }
 
-/* The first field of the type that has a name for its value. */
 static void label_choice(const struct symbols *symbols, const struct tally_row *row, char *text,
                          size_t size)
 {
-    const struct trace_field *field = trace_fields(row->sample.type);
-
-    while (field->name && field->kind != TRACE_FIELD_CHOICE)
-        field++;
-    event_field_text(&row->sample, field, text, size);
+    event_choice_text(&row->sample, text, size);
 }
 
 /* --- Translations

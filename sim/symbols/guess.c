@@ -9,17 +9,14 @@
 
 #define SLOT        (2ull << 20) /* CONFIG_PHYSICAL_ALIGN */
 #define SLOTS       512u         /* in the 1 GiB that the kernel's image may be in */
-#define RIPS_MAX    4096u
+#define RIPS_MAX    1024u        /* of each kind of hint */
 #define KERNEL_BASE 0xffffffff80000000ull
 
 struct symbols_guess {
     struct symbols *symbols;
     uint64_t old_offset;
-    unsigned count;
-    struct {
-        uint64_t rip;
-        enum symbols_hint hint;
-    } seen[RIPS_MAX];
+    unsigned count[SYMBOLS_HINTS];
+    uint64_t rip[SYMBOLS_HINTS][RIPS_MAX];
 };
 
 /* Parts of the names of functions that execute such instructions, inlined or not. */
@@ -38,39 +35,44 @@ struct symbols_guess *symbols_guess_begin(struct symbols *symbols)
         return NULL;
     guess->symbols = symbols;
     guess->old_offset = symbols_offset(symbols);
-    guess->count = 0;
+    memset(guess->count, 0, sizeof(guess->count));
     return guess;
 }
 
 void symbols_guess_add(struct symbols_guess *guess, uint64_t rip, enum symbols_hint hint)
 {
-    if (rip < KERNEL_BASE || guess->count == RIPS_MAX)
+    uint64_t *seen = guess->rip[hint];
+    unsigned count = guess->count[hint];
+
+    if (rip < KERNEL_BASE || count == RIPS_MAX)
         return;
-    for (unsigned i = 0; i < guess->count; i++)
-        if (guess->seen[i].rip == rip)
+    for (unsigned i = 0; i < count; i++)
+        if (seen[i] == rip)
             return;
-    guess->seen[guess->count].rip = rip;
-    guess->seen[guess->count++].hint = hint;
+    seen[guess->count[hint]++] = rip;
 }
 
-/* How many of the addresses have a name that fits under the offset that is set. */
+static bool fits(const struct symbols_guess *guess, uint64_t rip, enum symbols_hint hint)
+{
+    uint64_t into;
+    const char *name = symbols_find(guess->symbols, rip, &into);
+
+    if (!name || hint == SYMBOLS_HINT_BLOCK)
+        return name && into == 0;
+    for (unsigned word = 0; word < WORDS_MAX; word++)
+        if (words[hint][word] && strstr(name, words[hint][word]))
+            return true;
+    return false;
+}
+
+/* How many of the addresses fit under the offset that is set. */
 static unsigned score(const struct symbols_guess *guess)
 {
     unsigned fitting = 0;
 
-    for (unsigned i = 0; i < guess->count; i++) {
-        uint64_t into;
-        const char *name = symbols_find(guess->symbols, guess->seen[i].rip, &into);
-
-        for (unsigned word = 0; name && word < WORDS_MAX; word++) {
-            const char *part = words[guess->seen[i].hint][word];
-
-            if (part && strstr(name, part)) {
-                fitting++;
-                break;
-            }
-        }
-    }
+    for (unsigned hint = 0; hint < SYMBOLS_HINTS; hint++)
+        for (unsigned i = 0; i < guess->count[hint]; i++)
+            fitting += fits(guess, guess->rip[hint][i], hint);
     return fitting;
 }
 

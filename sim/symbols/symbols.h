@@ -43,11 +43,18 @@ size_t symbols_count(const struct symbols *symbols);
 struct symbol symbols_get(const struct symbols *symbols, size_t number);
 
 /*
- * Finds the offset of a Linux kernel that moved (KASLR) from addresses of instructions that caused
- * VM exits: functions that execute such instructions have telling names. Give them one by one, then
- * ask: true if exactly one offset explains them best; it is then set.
+ * Finds the offset of a Linux kernel that moved (KASLR) from addresses of its instructions: those
+ * that cause VM exits are in functions with telling names, and many blocks begin where a function
+ * does. Give them one by one, then ask: true if exactly one offset explains them best; it is then
+ * set.
  */
-enum symbols_hint { SYMBOLS_HINT_MSR, SYMBOLS_HINT_IO, SYMBOLS_HINT_CPUID, SYMBOLS_HINTS };
+enum symbols_hint {
+    SYMBOLS_HINT_MSR, /* RDMSR, WRMSR */
+    SYMBOLS_HINT_IO,
+    SYMBOLS_HINT_CPUID,
+    SYMBOLS_HINT_BLOCK, /* a basic block begins */
+    SYMBOLS_HINTS
+};
 struct symbols_guess;
 struct symbols_guess *symbols_guess_begin(struct symbols *symbols); /* NULL without memory */
 void symbols_guess_add(struct symbols_guess *guess, uint64_t rip, enum symbols_hint hint);
