@@ -63,6 +63,7 @@ struct vm_config {
     char *log_file;
     uint64_t log_size; /* rotate before the file exceeds it; 0: never */
     unsigned log_keep; /* rotated files kept */
+    char *gdb;         /* where to listen for a debugger, as for gdb_server_create; NULL: nowhere */
     bool json;         /* results as one JSON document */
 };
 

@@ -99,6 +99,9 @@ const struct config_setting config_settings[] = {
      CONFIG_OUTPUT, CONFIG_SIZE, FIELD(log_size), 0, 1 * TIB},
     {"log-keep", 0, "N", "Rotated log files kept (default 4)",
      CONFIG_OUTPUT, CONFIG_COUNT, FIELD(log_keep), 0, 1000},
+    {"gdb", 0, "PORT", "Wait for GDB or LLDB at [ADDRESS:]PORT (default 127.0.0.1; port 0: any) "
+     "before the first instruction",
+     CONFIG_OUTPUT, CONFIG_TEXT, FIELD(gdb)},
     {"json", 'j', NULL, "Print the results as one JSON document on standard output; the guest's "
      "console goes to standard error",
      CONFIG_OUTPUT, CONFIG_SWITCH, FIELD(json)},

@@ -60,6 +60,8 @@ void vm_debug_stopped(struct vcpu *vcpu, enum vm_debug_reason reason, uint64_t a
     debug->standing = false;
     if (debug->changed)
         vcpu->engine_operations->push(vcpu);
+    if (debug->points.changed)
+        vcpu->engine_operations->points_changed(vcpu);
 }
 
 /* True if the place asked for has been reached: it is met once. */
@@ -119,6 +121,19 @@ void vm_debug_changed(struct vm *vm)
 {
     vm->vcpu.cpu.changed |= CPU_CHANGED_TLB;
     vm->debug.changed = true;
+}
+
+void vm_debug_read_fpu(struct vm *vm, uint8_t image[FXSAVE_BYTES])
+{
+    memset(image, 0, FXSAVE_BYTES);
+    if (vm->vcpu.engine_operations->read_fpu)
+        vm->vcpu.engine_operations->read_fpu(&vm->vcpu, image);
+}
+
+void vm_debug_write_fpu(struct vm *vm, const uint8_t image[FXSAVE_BYTES])
+{
+    if (vm->vcpu.engine_operations->write_fpu)
+        vm->vcpu.engine_operations->write_fpu(&vm->vcpu, image);
 }
 
 /* --- Memory ------------------------------------------------------------------------------------

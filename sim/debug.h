@@ -49,8 +49,13 @@ void vm_debug_interrupt(struct vm *vm);
 
 enum vm_debug_point { VM_DEBUG_EXECUTE, VM_DEBUG_READ, VM_DEBUG_WRITE, VM_DEBUG_ACCESS };
 #define VM_DEBUG_POINTS 64
-/* Linear addresses; size in bytes (1 for VM_DEBUG_EXECUTE). Returns 0, -ENOSPC when there are
- * VM_DEBUG_POINTS already, -ENOENT if there is none to remove. */
+/*
+ * Linear addresses; size in bytes (1 for VM_DEBUG_EXECUTE). A breakpoint stops in front of its
+ * instruction, once at each boundary; a watchpoint behind the instruction that met it. What the
+ * processor accesses by itself (page tables, descriptor tables, event delivery, INS and OUTS) meets
+ * none. Returns 0, -ENOSPC when there are VM_DEBUG_POINTS already, -ENOTSUP if the engine has none,
+ * -ENOENT if there is none to remove.
+ */
 int vm_debug_set_point(struct vm *vm, enum vm_debug_point kind, uint64_t address, uint64_t size);
 int vm_debug_clear_point(struct vm *vm, enum vm_debug_point kind, uint64_t address, uint64_t size);
 void vm_debug_clear_points(struct vm *vm);
@@ -58,6 +63,11 @@ void vm_debug_clear_points(struct vm *vm);
 /* The processor's whole state, current in the hook. After changing it call vm_debug_changed. */
 struct cpu *vm_debug_cpu(struct vm *vm);
 void vm_debug_changed(struct vm *vm);
+
+/* x87 and SSE registers as FXSAVE64 stores them; all 0 where the engine does not give them. */
+#define FXSAVE_BYTES 512
+void vm_debug_read_fpu(struct vm *vm, uint8_t image[FXSAVE_BYTES]);
+void vm_debug_write_fpu(struct vm *vm, const uint8_t image[FXSAVE_BYTES]);
 
 /* Guest memory at a linear address of the current context, without side effects on A/D flags or the
  * TLB; devices are not touched. Returns the bytes done: fewer where a page does not translate. */

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "sim/config.h"
+#include "sim/debug.h"
 
 struct cpu_profile;
 struct vcpu;
@@ -53,6 +54,12 @@ struct engine_operations {
     /* From now on the first write of the guest to each page is noted (physmem_note_write). NULL:
      * that cannot be had, and there are no state hashes. */
     void (*watch_writes)(struct vcpu *vcpu);
+    /* vm->debug.points are others than before; NULL: the engine has no such thing. */
+    void (*points_changed)(struct vcpu *vcpu);
+    /* x87 and SSE registers as FXSAVE64 stores them (SDM, "Layout of the 64-Bit-Mode FXSAVE64
+     * Map"). NULL: not to be had. */
+    void (*read_fpu)(struct vcpu *vcpu, uint8_t image[FXSAVE_BYTES]);
+    void (*write_fpu)(struct vcpu *vcpu, const uint8_t image[FXSAVE_BYTES]);
     void (*get_statistics)(const struct vcpu *vcpu, struct engine_statistics *statistics);
     /* May be NULL. A profile as the guest will see it on this engine: its TSC frequency. */
     void (*adjust_profile)(struct cpu_profile *profile);

@@ -10,7 +10,7 @@
 #include "memory/ept.h"
 #include "memory/slots.h"
 #include "models/platform.h"
-#include "sim/debug.h"
+#include "sim/debug_points.h"
 #include "sim/hypercalls.h"
 #include "sim/loaders/loader.h"
 #include "sim/vcpu.h"
@@ -26,6 +26,7 @@ struct vm_debug {
     _Atomic bool interrupted;
     bool changed;  /* by the hook */
     bool standing; /* in the hook */
+    struct debug_points points;
 };
 
 /* Inputs from a recording in place of those from outside (vm_feed_inputs). */

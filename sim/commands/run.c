@@ -7,6 +7,7 @@
 #include "sim/commands/commands.h"
 #include "sim/commands/report.h"
 #include "sim/commands/session.h"
+#include "sim/gdb/gdb.h"
 #include "sim/log.h"
 
 #define KEY_CONFIG  0x1000
@@ -105,9 +106,24 @@ static const char run_doc[] =
     "options, 124 instruction limit, 125 guest stopped abnormally, 126 the engine, the trace or an "
     "output failed, 127 the run could not start, 128 + N ended by signal N.";
 
+/* Lets a debugger in, if the configuration wants that. Returns 0 or -errno with a message. */
+static int open_debugger(struct gdb_server **server, struct vm *vm, const struct vm_config *config,
+                         char *message, size_t size)
+{
+    int error;
+
+    if (!config->gdb)
+        return 0;
+    error = gdb_server_create(server, config->gdb, message, size);
+    if (!error)
+        gdb_server_attach(*server, vm, NULL);
+    return error;
+}
+
 /* Creates and runs the VM. Returns the exit status. */
 static int run(const struct vm_config *config)
 {
+    struct gdb_server *debugger = NULL;
     char message[CONFIG_MESSAGE_SIZE] = "";
     struct session_result result = {0};
     struct session *session;
@@ -126,6 +142,8 @@ static int run(const struct vm_config *config)
         return STATUS_NO_START;
     }
     error = vm_load(vm, message, sizeof(message));
+    if (!error)
+        error = open_debugger(&debugger, vm, config, message, sizeof(message));
     if (!error) {
         error = session_run(session, vm, &result);
         if (error)
@@ -138,6 +156,7 @@ static int run(const struct vm_config *config)
     } else {
         status = report_run(vm, config, &result);
     }
+    gdb_server_destroy(debugger);
     vm_destroy(vm);
     session_destroy(session);
     return status;

@@ -1,6 +1,6 @@
 /*
- * The breakpoint registers in translated code. Nothing of this costs anything while DR7 enables
- * none.
+ * The breakpoint registers in translated code, and the means that a debugger's points (debug.c)
+ * share with them. Nothing of this costs anything while DR7 enables none and no debugger has any.
  *
  * Instructions. While a breakpoint on execution is enabled, translated code is of a second kind
  * (HF_BREAKPOINTS is part of a block's identity): blocks end in front of a breakpoint, and the
@@ -73,15 +73,21 @@ void unicorn_breakpoints_changed(struct unicorn_engine *engine)
 
 /* --- Translation --------------------------------------------------------------------------- */
 
-uint32_t unicorn_breakpoint_hflags(const struct cpu_state *state)
+static bool guest_breaks(const struct unicorn_engine *engine)
 {
-    return breakpoints_enabled(state, BREAKPOINT_FETCH) ? HF_BREAKPOINTS : 0;
+    return breakpoints_enabled(&engine->cpu->state, BREAKPOINT_FETCH);
+}
+
+uint32_t unicorn_breakpoint_hflags(const struct unicorn_engine *engine)
+{
+    return guest_breaks(engine) || engine->debugger.code_active ? HF_BREAKPOINTS : 0;
 }
 
 bool unicorn_is_code_breakpoint(const struct unicorn_engine *engine, const struct translator *db)
 {
     return (db->tb->flags & HF_BREAKPOINTS) &&
-           breakpoints_met(&engine->cpu->state, BREAKPOINT_FETCH, db->pc_next, 1);
+           (breakpoints_met(&engine->cpu->state, BREAKPOINT_FETCH, db->pc_next, 1) ||
+            unicorn_debug_has_code(engine, db->pc_next));
 }
 
 /* The block in place of an instruction with a breakpoint: translate.c puts PAUSE there. */
@@ -96,7 +102,11 @@ EXPORT void helper_pause_x86_64(struct env *env, int next_eip_addend)
 EXPORT int cpu_watchpoint_address_matches_x86_64(void *cs, uint64_t address, uint64_t length)
 {
     struct unicorn_engine *engine = unicorn_current;
-    if (!engine || !engine->breakpoints.data)
+    if (!engine)
+        return 0;
+    if (unicorn_debug_watches(engine, address, length))
+        return LIB_WATCH_READ | LIB_WATCH_WRITE;
+    if (!engine->breakpoints.data)
         return 0;
     const struct cpu_state *state = &engine->cpu->state;
     return (breakpoints_met(state, BREAKPOINT_READ, address, length) ? LIB_WATCH_READ : 0) |
@@ -136,9 +146,10 @@ EXPORT void cpu_check_watchpoint_x86_64(void *cs, uint64_t address, uint64_t len
         return;
     enum breakpoint_use use = flags & LIB_WATCH_WRITE ? BREAKPOINT_WRITE : BREAKPOINT_READ;
     bool exact = is_exact(address, length);
-    unsigned hits =
-        breakpoints_met(&engine->cpu->state, use, address, exact ? length : ACCESS_SIZE_MAX);
-    if (!hits)
+    uint64_t size = exact ? length : ACCESS_SIZE_MAX, point;
+    unsigned hits = breakpoints_met(&engine->cpu->state, use, address, size);
+    bool debugged = unicorn_debug_met(engine, use == BREAKPOINT_WRITE, address, size, &point);
+    if (!hits && !debugged)
         return;
 
     struct env *env = engine->env;
@@ -150,8 +161,10 @@ EXPORT void cpu_check_watchpoint_x86_64(void *cs, uint64_t address, uint64_t len
         CS_FIELD(cs, CS_CFLAGS_NEXT_TB, uint32_t) = 1;
         unicorn_resume(engine);
     }
-    if (exact)
+    if (exact && hits)
         note_hits(engine, hits, unicorn_instructions(engine), env->eip);
+    if (exact && debugged)
+        unicorn_debug_note(engine, point, unicorn_instructions(engine), env->eip);
     env->bnd_regs[0] = budget;
     env->eip = eip;
     env->cc_op = cc_op;
@@ -209,7 +222,7 @@ void unicorn_keep_debug_hits(struct unicorn_engine *engine)
     engine->breakpoints.hits = 0;
 }
 
-static uint64_t linear_rip(const struct unicorn_engine *engine)
+uint64_t unicorn_linear_rip(const struct unicorn_engine *engine)
 {
     const struct env *env = engine->env;
     return env->hflags & HF_CS64 ? env->eip : (uint32_t)(env->eip + env->segs[SEG_CS].base);
@@ -223,7 +236,7 @@ static bool is_repeated_string(struct unicorn_engine *engine)
     bool repeated = false;
     for (unsigned i = 0; i < INSN_LENGTH_MAX; i++) {
         uint8_t byte;
-        if (mmu_read(&engine->cpu->mmu, linear_rip(engine) + i, &byte, 1, access, &fault))
+        if (mmu_read(&engine->cpu->mmu, unicorn_linear_rip(engine) + i, &byte, 1, access, &fault))
             return false;
         repeated |= (byte & 0xfe) == 0xf2;
         bool string = (byte & 0xfc) == 0x6c || (byte & 0xfc) == 0xa4 || (byte & 0xfe) == 0xaa ||
@@ -241,7 +254,7 @@ static void expire_rf(struct unicorn_engine *engine, uint64_t now)
     struct breakpoints *breakpoints = &engine->breakpoints;
     if (!(env->eflags & RFLAGS_RF)) {
         breakpoints->rf_seen = false;
-    } else if (!(env->hflags & HF_BREAKPOINTS) ||
+    } else if (!guest_breaks(engine) ||
                (breakpoints->rf_seen && breakpoints->rf_count != now &&
                 !(breakpoints->rf_rip == env->eip && is_repeated_string(engine)))) {
         env->eflags &= ~RFLAGS_RF;
@@ -257,7 +270,7 @@ void unicorn_rf_loaded(struct unicorn_engine *engine)
 {
     struct env *env = engine->env;
     engine->breakpoints.rf_seen = false;
-    if (!(env->hflags & HF_BREAKPOINTS))
+    if (!guest_breaks(engine))
         env->eflags &= ~RFLAGS_RF; /* there is nothing that it could hold back */
     else if (env->eflags & RFLAGS_RF)
         unicorn_set_budget(engine, unicorn_instructions(engine)); /* it covers one instruction */
@@ -297,8 +310,10 @@ void unicorn_code_breakpoints(struct unicorn_engine *engine)
     struct env *env = engine->env;
     if (!(env->hflags & HF_BREAKPOINTS))
         return;
-    unsigned met = breakpoints_met(&engine->cpu->state, BREAKPOINT_FETCH, linear_rip(engine), 1);
-    if ((env->eflags & RFLAGS_RF) || (met && blocked_by_mov_ss(engine))) {
+    uint64_t rip = unicorn_linear_rip(engine);
+    unsigned met = breakpoints_met(&engine->cpu->state, BREAKPOINT_FETCH, rip, 1);
+    if ((env->eflags & RFLAGS_RF) || (met && blocked_by_mov_ss(engine)) ||
+        (!met && unicorn_debug_has_code(engine, rip))) {
         /* A budget of one makes a block of one instruction, which has no breakpoint. */
         unicorn_set_budget(engine, unicorn_instructions(engine) + 1);
     } else if (met) {

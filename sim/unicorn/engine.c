@@ -22,6 +22,8 @@
 #define CODE_BUFFER_FULL_PERCENT   80
 #define CODE_BUFFER_DANGER_PERCENT 95
 
+#define MXCSR_AT_RESET 0x1f80u
+
 _Thread_local struct unicorn_engine *unicorn_current;
 
 /* The CPU object of the engine that this thread is creating. */
@@ -114,6 +116,7 @@ static int engine_create(struct vcpu *vcpu, char *message, size_t size)
     engine->cpu = &vcpu->cpu;
     engine->code_page_count = vcpu->cpu.mmu.physmem->size >> FRAME_SHIFT;
     engine->code_pages = calloc(engine->code_page_count, 1);
+    const uint32_t mxcsr = MXCSR_AT_RESET; /* the library has 0 */
     created_cpu = NULL;
     uc_err error = open_library(engine);
     if (!engine->code_pages || error != UC_ERR_OK || !created_cpu) {
@@ -122,6 +125,7 @@ static int engine_create(struct vcpu *vcpu, char *message, size_t size)
         engine_destroy(vcpu);
         return -ENOMEM;
     }
+    uc_reg_write(engine->uc, UC_X86_REG_MXCSR, &mxcsr);
     engine->cs = created_cpu;
     engine->env = env_of(created_cpu);
     engine->jump_cache = unicorn_jump_cache(created_cpu);
@@ -161,6 +165,8 @@ static int engine_run(struct vcpu *vcpu)
     if (code_buffer_full(engine))
         tb_flush_x86_64(engine->cs);
 
+    if (vcpu->vm->debug.points.changed)
+        unicorn_debug_points_changed(engine);
     engine->leaving = false;
     engine->diverted = false;
     engine->breakpoints.rf_seen = false; /* RF may be set anew by the VM entry */
@@ -248,6 +254,21 @@ static void engine_watch_writes(struct vcpu *vcpu)
     unicorn_watch_writes(vcpu->engine);
 }
 
+static void engine_points_changed(struct vcpu *vcpu)
+{
+    unicorn_debug_points_changed(vcpu->engine);
+}
+
+static void engine_read_fpu(struct vcpu *vcpu, uint8_t image[FXSAVE_BYTES])
+{
+    unicorn_read_fpu(vcpu->engine, image);
+}
+
+static void engine_write_fpu(struct vcpu *vcpu, const uint8_t image[FXSAVE_BYTES])
+{
+    unicorn_write_fpu(vcpu->engine, image);
+}
+
 static void engine_get_statistics(const struct vcpu *vcpu, struct engine_statistics *statistics)
 {
     const struct unicorn_engine *engine = vcpu->engine;
@@ -272,5 +293,8 @@ const struct engine_operations unicorn_engine = {
     .push = engine_push,
     .flush_code = engine_flush_code,
     .watch_writes = engine_watch_writes,
+    .points_changed = engine_points_changed,
+    .read_fpu = engine_read_fpu,
+    .write_fpu = engine_write_fpu,
     .get_statistics = engine_get_statistics,
 };

@@ -11,6 +11,7 @@
  *   branches.c   indirect branches: the next block, and targets that are not canonical
  *   alignment.c    SSE operands that must be aligned
  *   breakpoints.c  breakpoint registers
+ *   debug.c        a debugger's breakpoints and watchpoints, x87 and SSE registers
  *   canonical.c    non-canonical addresses
  *   segments.c     IRET, far RET, segment loads: where the library is wrong
  *   tracing.c      events of the deeper trace levels
@@ -56,6 +57,23 @@ struct breakpoints {
     /* RFLAGS.RF was set when so many instructions had retired and RIP was this. */
     bool rf_seen;
     uint64_t rf_count, rf_rip;
+};
+
+/* debug.c */
+#define DEBUGGER_CODE  128
+#define DEBUGGER_PAGES 128
+struct debugger {
+    bool code_active, data_active; /* there are breakpoints, watchpoints */
+    /* Prepared: addresses at which blocks end, pages that take the slow path; the last ones. */
+    uint64_t code[DEBUGGER_CODE], page[DEBUGGER_PAGES];
+    unsigned code_count, next_code, page_count, next_page;
+    bool all_pages;
+    /* The instruction at hit_rip, before which hit_count had retired, has met a watchpoint. */
+    bool hit;
+    uint64_t hit_point, hit_count, hit_rip;
+    /* The breakpoint at this boundary has been reported. */
+    bool stopped;
+    uint64_t stopped_count, stopped_rip;
 };
 
 /* alignment.c: the last access of 8 bytes in the instruction that is being translated */
@@ -132,6 +150,7 @@ struct unicorn_engine {
     uint64_t last_code_write;
 
     struct breakpoints breakpoints;
+    struct debugger debugger;
     struct alignment alignment;
     struct tracing tracing;
 
@@ -187,7 +206,9 @@ bool unicorn_settle_exit(struct unicorn_engine *engine);
 /* breakpoints.c */
 /* DR0-DR3 or DR7 in cpu.state may have changed. */
 void unicorn_breakpoints_changed(struct unicorn_engine *engine);
-uint32_t unicorn_breakpoint_hflags(const struct cpu_state *state);
+uint32_t unicorn_breakpoint_hflags(const struct unicorn_engine *engine);
+/* The linear address of the next instruction. */
+uint64_t unicorn_linear_rip(const struct unicorn_engine *engine);
 /* True if an enabled breakpoint is at the instruction that is to be translated next. */
 bool unicorn_is_code_breakpoint(const struct unicorn_engine *engine, const struct translator *db);
 /* An IN, OUT, INS or OUTS in the funnel has accessed a port, with no VM exit. */
@@ -202,6 +223,27 @@ void unicorn_rf_loaded(struct unicorn_engine *engine);
 void unicorn_debug_traps(struct unicorn_engine *engine);
 /* The same after all other events, just before the next instruction. */
 void unicorn_code_breakpoints(struct unicorn_engine *engine);
+
+/* debug.c */
+/* The debugger's points are others than before: not inside of a block. */
+void unicorn_debug_points_changed(struct unicorn_engine *engine);
+/* True if blocks must end in front of a linear address. */
+bool unicorn_debug_has_code(const struct unicorn_engine *engine, uint64_t address);
+/* True if accesses to a range must take the slow path. */
+bool unicorn_debug_watches(const struct unicorn_engine *engine, uint64_t address, uint64_t length);
+/* True if an access meets a watchpoint; *point is its address. */
+bool unicorn_debug_met(const struct unicorn_engine *engine, bool write, uint64_t address,
+                       uint64_t size, uint64_t *point);
+/* The instruction at RIP, before which `count` have retired, has met a watchpoint. */
+void unicorn_debug_note(struct unicorn_engine *engine, uint64_t point, uint64_t count,
+                        uint64_t rip);
+/* The instruction that is being executed did not complete. */
+void unicorn_debug_faulted(struct unicorn_engine *engine);
+/* Just before the next instruction: call the debugger if a point was met. */
+void unicorn_debug_watchpoints(struct unicorn_engine *engine);
+void unicorn_debug_breakpoints(struct unicorn_engine *engine);
+void unicorn_read_fpu(struct unicorn_engine *engine, uint8_t image[FXSAVE_BYTES]);
+void unicorn_write_fpu(struct unicorn_engine *engine, const uint8_t image[FXSAVE_BYTES]);
 
 /* alignment.c */
 void unicorn_alignment_next_insn(struct unicorn_engine *engine, uint64_t pc);

@@ -58,6 +58,7 @@ _Noreturn void unicorn_deliver(struct unicorn_engine *engine, const struct event
 {
     struct event copy = *event;
     engine->tracing.executing = false;
+    unicorn_debug_faulted(engine);
     unicorn_take_debug_hits(engine, &copy);
     enum delivery_result result = cpu_deliver(engine->cpu, &copy, false);
     if (result == DELIVERED) {
@@ -269,7 +270,9 @@ EXPORT bool x86_cpu_exec_interrupt_x86_64(void *cs, int request)
     }
     unicorn_code_breakpoints(engine);
     state_hash_boundary(engine->vcpu, unicorn_instructions(engine));
+    unicorn_debug_watchpoints(engine);
     vm_debug_boundary(engine->vcpu, unicorn_instructions(engine));
+    unicorn_debug_breakpoints(engine);
     if (engine->diverted) {
         engine->diverted = false;
         unicorn_resume(engine);

@@ -111,7 +111,6 @@ static uint32_t hflags_of(const struct cpu_state *state)
         flags |= HF_SMAP;
     if (state->interruptibility & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS))
         flags |= HF_INHIBIT_IRQ;
-    flags |= unicorn_breakpoint_hflags(state);
     if (state->efer & EFER_LMA) {
         flags |= HF_LMA;
         if (cs & AR_L)
@@ -171,7 +170,7 @@ void unicorn_push(struct unicorn_engine *engine, int depth)
     ENV_FIELD(env, ENV_TSC_AUX, uint64_t) = state->tsc_aux;
     ENV_FIELD(env, ENV_XCR0, uint64_t) = state->xcr0;
     engine->sti_shadow = state->interruptibility & BLOCKING_BY_STI;
-    env->hflags = hflags_of(state);
+    env->hflags = hflags_of(state) | unicorn_breakpoint_hflags(engine);
     unicorn_breakpoints_changed(engine);
     unicorn_account_ring(engine);
     if (flush)
