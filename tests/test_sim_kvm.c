@@ -2,6 +2,9 @@
  * The KVM backend. What it can show depends on the machine: without a usable /dev/kvm, or with one
  * that lacks what a guest needs, a test says so and is skipped.
  */
+#include <pthread.h>
+
+#include "sim/debug.h"
 #include "sim/kvm/probe.h"
 #include "sim_machine.h"
 
@@ -179,13 +182,100 @@ Test(sim_kvm, guests_do_as_in_the_simulation)
     }
 }
 
-/* Sequences of exceptions and self-modifying code that even the weakest KVM can do. */
-Test(sim_kvm, runs_a_guest)
+static void *run_thread(void *vm)
 {
-    struct machine machine = {0};
+    vm_run(vm);
+    return NULL;
+}
+
+/* Interrupts come from the platform, by the host's clock: out of HLT, out of a loop that nothing
+ * else ends, and through an interrupt window. */
+Test(sim_kvm, interrupts_reach_the_guest)
+{
+    static const char *const backends[] = {"unicorn", "kvm"};
     need_kvm();
-    machine_create(&machine, "engine-code.multiboot", SETTINGS({"backend", "kvm"}));
-    machine_run(&machine);
-    machine_expect_success(&machine, "engine-code on KVM");
-    machine_destroy(&machine);
+    for (unsigned i = 0; i < 2; i++) {
+        struct machine machine = {0};
+        struct exit_statistics exits;
+        machine_create(&machine, "engine-ticks.img", SETTINGS({"backend", backends[i]}));
+        machine_run(&machine);
+        machine_expect_success(&machine, backends[i]);
+        cr_assert_str_eq(machine.console, "hhh bbb w", "%s", backends[i]);
+        machine_statistics(&machine, &exits);
+        cr_assert_eq(exits.reason[EXIT_HLT].count, 3, "%s", backends[i]);
+        cr_assert_geq(exits.reason[EXIT_INTERRUPT_WINDOW].count, 1, "%s", backends[i]);
+        machine_destroy(&machine);
+    }
+}
+
+/* Pause, input and stop from another thread, while the guest runs and while it waits. */
+Test(sim_kvm, requests_reach_a_running_guest)
+{
+    static const char *const guests[] = {"bad-infinite-loop.img", "engine-echo.multiboot"};
+    need_kvm();
+    for (unsigned i = 0; i < 2; i++) {
+        struct machine machine = {0};
+        pthread_t thread;
+        machine_create(&machine, guests[i], SETTINGS({"backend", "kvm"}));
+        vm_set_interactive(machine.vm, true);
+        cr_assert_eq(pthread_create(&thread, NULL, run_thread, machine.vm), 0);
+        while (vm_get_state(machine.vm) != VM_RUNNING)
+            usleep(1000);
+        for (unsigned round = 0; round < 20; round++) {
+            cr_assert_eq(vm_pause(machine.vm), 0, "%s, round %u", guests[i], round);
+            cr_assert_eq(vm_get_state(machine.vm), VM_PAUSED);
+            cr_assert_eq(vm_resume(machine.vm), 0, "%s, round %u", guests[i], round);
+        }
+        vm_stop(machine.vm);
+        pthread_join(thread, NULL);
+        cr_assert_eq(vm_get_stop(machine.vm)->reason, VM_STOP_REQUESTED, "%s: %s", guests[i],
+                     vm_get_stop(machine.vm)->message);
+        machine_destroy(&machine);
+    }
+}
+
+/* A debugger that stops after every instruction sees the simulation's registers on KVM, too. */
+#define STEPS 400u
+
+struct steps {
+    uint64_t rip[STEPS], hash[STEPS];
+    unsigned count;
+};
+
+static void step(void *context, struct vm *vm, const struct vm_debug_stop *stop)
+{
+    struct steps *steps = context;
+    const struct cpu_state *state = &vm_debug_cpu(vm)->state;
+    uint64_t hash = state->rflags & ~RFLAGS_RF;
+    if (stop->reason != VM_DEBUG_COUNT || steps->count == STEPS)
+        return;
+    for (unsigned i = 0; i < GPR_COUNT; i++)
+        hash = hash * 0x9e3779b97f4a7c15 + state->gpr[i];
+    steps->rip[steps->count] = state->rip;
+    steps->hash[steps->count++] = hash;
+    if (steps->count < STEPS)
+        vm_debug_stop_at(vm, stop->instructions + 1);
+    else
+        vm_stop(vm);
+}
+
+Test(sim_kvm, steps_as_the_simulation)
+{
+    static struct steps steps[2];
+    static const char *const backends[] = {"unicorn", "kvm"};
+    need_kvm();
+    for (unsigned i = 0; i < 2; i++) {
+        struct machine machine = {0};
+        machine_create(&machine, "bad-self-modifying.img", SETTINGS({"backend", backends[i]}));
+        vm_debug_attach(machine.vm, step, &steps[i]);
+        vm_debug_stop_at(machine.vm, 0);
+        vm_run(machine.vm);
+        machine_destroy(&machine);
+    }
+    cr_assert_eq(steps[1].count, STEPS);
+    for (unsigned i = 0; i < STEPS; i++)
+        cr_assert(steps[0].rip[i] == steps[1].rip[i] && steps[0].hash[i] == steps[1].hash[i],
+                  "after %u instructions: RIP %llx in the simulation, %llx on KVM, registers %s", i,
+                  (unsigned long long)steps[0].rip[i], (unsigned long long)steps[1].rip[i],
+                  steps[0].hash[i] == steps[1].hash[i] ? "equal" : "different");
 }
