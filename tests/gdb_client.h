@@ -244,16 +244,17 @@ static uint64_t instructions(void)
 
 static unsigned register_number(const char *name)
 {
-    char wanted[64], description[REPLY_MAX];
+    static char description[REPLY_MAX]; /* the same for all servers */
+    char wanted[64];
     unsigned number = 0;
     size_t size = 0;
 
-    do {
+    for (bool more = !*description; more; more = *reply == 'm') {
         ask("qXfer:features:read:target.xml:%zx,fff", size);
         memcpy(description + size, reply + 1, reply_size - 1);
         size += reply_size - 1;
-    } while (*reply == 'm');
-    description[size] = '\0';
+        description[size] = '\0';
+    }
     snprintf(wanted, sizeof(wanted), "<reg name=\"%s\"", name);
     const char *place = strstr(description, wanted);
     cr_assert_not_null(place, "no register %s", name);

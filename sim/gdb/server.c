@@ -169,6 +169,7 @@ static void stand(struct gdb_server *server)
             return;
         } else {
             history_leave(server);
+            server->left = server->now;
             if (!is_there(server))
                 return;
             server->report = server->wishes.report;
@@ -270,7 +271,7 @@ static bool is_reason_to_stand(struct gdb_server *server, const struct vm_debug_
     if (wishes->goal == GOAL_SCAN)
         return history_scan(server, stop);
     if (server->report.reason != VM_DEBUG_COUNT)
-        return true;
+        return stop->reason != VM_DEBUG_BREAKPOINT || server->now != server->left;
     if (!has_count(wishes->goal) || server->now < wishes->count)
         return false;
     if (wishes->goal == GOAL_RANGE && in_range(server)) {

@@ -76,6 +76,7 @@ struct gdb_server {
     uint64_t now;         /* instructions retired */
     struct report report; /* why the guest stands now */
     bool ended;           /* it cannot go on */
+    uint64_t left;        /* count at which the user had it go on: a breakpoint there is passed */
 
     /* While the guest stands. */
     bool resumed;         /* a packet had it go on */
