@@ -152,7 +152,7 @@ static bool may_lead_back(const struct goal *goals, unsigned count)
 /* --- The way
  * -------------------------------------------------------------------------------------- */
 
-int journey_create(struct journey **result, const struct goal *goals, unsigned count)
+int journey_create(struct journey **result, const struct goal *goals, unsigned count, bool others)
 {
     struct journey *journey = calloc(1, sizeof(*journey));
 
@@ -162,7 +162,7 @@ int journey_create(struct journey **result, const struct goal *goals, unsigned c
     journey->count = count;
     journey->shared = &journey->own;
     journey->checkpoint_at = UINT64_MAX;
-    if (may_lead_back(goals, count)) {
+    if (others || may_lead_back(goals, count)) {
         int error = timeline_start(&journey->timeline);
         if (error) {
             free(journey);
@@ -178,6 +178,11 @@ int journey_create(struct journey **result, const struct goal *goals, unsigned c
 unsigned journey_reached(const struct journey *journey)
 {
     return journey->reached;
+}
+
+struct timeline *journey_timeline(const struct journey *journey)
+{
+    return journey->timeline;
 }
 
 uint64_t *journey_shown(struct journey *journey)

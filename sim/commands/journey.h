@@ -36,10 +36,12 @@ int goals_find_events(struct goal *goals, unsigned count, const char *trace, cha
 struct journey;
 
 /*
- * Call before the replay is opened: where goals lead back, the process is split (timeline_start).
- * Returns 0 or -errno.
+ * Call before the replay is opened: where goals lead back, or `others` may want to go back, the process is split (timeline_start). Returns 0 or -errno.
  */
-int journey_create(struct journey **journey, const struct goal *goals, unsigned count);
+int journey_create(struct journey **journey, const struct goal *goals, unsigned count, bool others);
+/* For somebody else; NULL if the process was not split. */
+struct timeline;
+struct timeline *journey_timeline(const struct journey *journey);
 /*
  * Takes the VM's hook. When the VM is run, `arrived` is called at each goal, in order; after the
  * last one the VM is stopped. `before_copy` is called before the process is copied or ends in

@@ -15,11 +15,13 @@
 #include "sim/commands/console.h"
 #include "sim/commands/journey.h"
 #include "sim/commands/replay_report.h"
+#include "sim/gdb/gdb.h"
 
 #define KEY_TO          0x1000
 #define KEY_TO_EXIT     0x1001
 #define KEY_TO_TIME     0x1002
 #define KEY_HASH_MEMORY 0x1003
+#define KEY_GDB         0x1004
 
 #define FIND_MAX             64
 #define CONSOLE_KEPT         (64u << 10) /* bytes of the console so far */
@@ -32,6 +34,7 @@ struct request {
     struct goal goals[GOALS_MAX];
     unsigned goal_count;
     bool quiet, json, hash_memory;
+    const char *gdb; /* where to listen for a debugger; NULL: nowhere */
 };
 
 /* A replay under way. */
@@ -39,6 +42,7 @@ struct session {
     const struct request *request;
     struct journey *journey;
     struct replay *replay;
+    struct gdb_server *debugger;
     struct console out;
     struct timespec started, told; /* told: the last line of progress */
     bool progress;
@@ -56,6 +60,10 @@ static const struct argp_option options[] = {
     {"to-time", KEY_TO_TIME, "TIME", 0,
      "Stop when so much simulated time has passed: cycles, or as in 1.5ms", 1},
     {"hash-memory", KEY_HASH_MEMORY, NULL, 0, "Show a hash of the guest's memory at stops", 1},
+    {"gdb", KEY_GDB, "PORT", 0,
+     "Wait for GDB or LLDB at [ADDRESS:]PORT (default 127.0.0.1; port 0: any); nothing is checked "
+     "then, and the guest may be changed",
+     1},
     {"find", 'f', "PATH", 0,
      "Look for the run's input files in this folder too, or take this file for one of them", 2},
     {"quiet", 'q', NULL, 0, "Do not write the guest's console", 3},
@@ -101,6 +109,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     case KEY_HASH_MEMORY:
         request->hash_memory = true;
         return 0;
+    case KEY_GDB:
+        request->gdb = argument;
+        return 0;
     case 'f':
         if (request->find_count == FIND_MAX)
             argp_error(state, "--find is given more than %d times", FIND_MAX);
@@ -120,6 +131,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     case ARGP_KEY_END:
         if (!request->trace)
             argp_error(state, "name a trace, as vtxsim run --trace FILE writes it");
+        if (request->gdb && (request->goal_count || request->json))
+            argp_error(state, "with --gdb it is the debugger who goes to places: leave --to, "
+                              "--to-exit, --to-time and --json away");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -356,13 +370,34 @@ static int report(const struct session *session)
 /* --- The command
  * ---------------------------------------------------------------------------------- */
 
+static void on_woken(void *context)
+{
+    struct session *session = context;
+
+    replay_woken(session->replay);
+}
+
+/* Lets a debugger run the replay. Returns the exit status. */
+static int debug(struct session *session)
+{
+    int error;
+
+    gdb_server_attach(session->debugger, replay_vm(session->replay),
+                      journey_timeline(session->journey));
+    gdb_server_on_copies(session->debugger, write_out, on_woken, session);
+    error = replay_run(session->replay);
+    console_flush(&session->out);
+    gdb_server_destroy(session->debugger);
+    return error ? STATUS_ERROR : 0;
+}
+
 static int run(struct session *session, char *message, size_t size)
 {
     const struct request *request = session->request;
     const struct replay_options replay_options = {
         .find = request->find,
         .find_count = request->find_count,
-        .check = true,
+        .check = !request->gdb,
         .callbacks = {.console_write = on_console, .progress = on_progress},
         .context = session,
     };
@@ -376,9 +411,13 @@ static int run(struct session *session, char *message, size_t size)
         begin_json(request);
     signalled = session;
     catch_signals();
-    replay_run(session->replay);
-    console_flush(&session->out);
-    status = report(session);
+    if (request->gdb) {
+        status = debug(session);
+    } else {
+        replay_run(session->replay);
+        console_flush(&session->out);
+        status = report(session);
+    }
     signalled = NULL;
     replay_close(session->replay);
     return status;
@@ -394,8 +433,11 @@ static int start(struct request *request)
     if (!error)
         error = goals_find_events(request->goals, request->goal_count, request->trace, message,
                                   sizeof(message));
+    if (!error && request->gdb)
+        error = gdb_server_create(&session->debugger, request->gdb, message, sizeof(message));
     if (!error) {
-        error = journey_create(&session->journey, request->goals, request->goal_count);
+        error =
+            journey_create(&session->journey, request->goals, request->goal_count, request->gdb);
         if (error)
             snprintf(message, sizeof(message), "cannot prepare to go back: %s", strerror(-error));
     }

@@ -40,7 +40,7 @@ static void wake_up(struct gdb_server *server)
     server->modified = server->destination_set = server->found = false;
     server->scan_start = server->now;
     if (server->woken)
-        server->woken(server->woken_context);
+        server->woken(server->copies_context);
 }
 
 static void checkpoint(struct gdb_server *server)
@@ -48,6 +48,8 @@ static void checkpoint(struct gdb_server *server)
     uint8_t message[TIMELINE_MESSAGE_MAX];
     size_t size;
 
+    if (server->before_copy)
+        server->before_copy(server->copies_context);
     if (timeline_checkpoint(server->timeline, server->now, message, &size) == 1) {
         memcpy(&server->wishes, message, sizeof(server->wishes));
         wake_up(server);
@@ -106,6 +108,8 @@ static void travel(struct gdb_server *server, uint64_t count)
 
     if (nearest != UINT64_MAX && nearest >= server->history_begin) {
         server->wishes.no_ack = server->link.no_ack;
+        if (server->before_copy)
+            server->before_copy(server->copies_context);
         timeline_travel(server->timeline, count, &server->wishes, sizeof(server->wishes));
     }
     server->report = (struct report){.reason = VM_DEBUG_COUNT, .begin = true};

@@ -68,9 +68,9 @@ _Static_assert(sizeof(struct wishes) <= TIMELINE_MESSAGE_MAX, "it travels as a m
 struct gdb_server {
     struct gdb_link link;
     struct vm *vm;
-    struct timeline *timeline; /* NULL: no way back */
-    void (*woken)(void *context);
-    void *woken_context;
+    struct timeline *timeline;                                   /* NULL: no way back */
+    void (*before_copy)(void *context), (*woken)(void *context); /* may be NULL */
+    void *copies_context;
 
     struct wishes wishes;
     uint64_t now;         /* instructions retired */
