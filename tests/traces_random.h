@@ -83,7 +83,7 @@ static inline struct trace_event *random_events(unsigned count, bool wild)
         struct trace_event *event = &events[i];
         bool anything = wild && random_next() % 1024 == 0;
 
-        if (random_next() % (type == TRACE_BLOCK ? 256 : 8) == 0)
+        if (random_next() % (type == TRACE_BLOCK ? 64 : 8) == 0)
             type = 1 + (unsigned)(random_next() % (TRACE_EVENT_TYPES - 1));
         if (random_next() % 64 == 0)
             loop = random_next() % 500;

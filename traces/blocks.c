@@ -48,7 +48,8 @@ static int take_run(struct trace_block_decoder *decoder, struct trace_cursor *ru
 {
     uint64_t run;
 
-    if (runs->next == runs->end) {
+    decoder->endless = runs->next == runs->end;
+    if (decoder->endless) {
         decoder->run = UINT64_MAX;
         return 0;
     }

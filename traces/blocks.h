@@ -74,7 +74,8 @@ struct trace_block_decoder {
     struct trace_block_predictor predictor;
     bool begun;
     uint64_t run; /* predicted blocks before the one that is written next */
-    bool spelled; /* and that one has RIP and size with it */
+    bool endless; /* or there is none */
+    bool spelled; /* that one has RIP and size with it */
 };
 
 /* Takes the next block. Returns 0 or -EBADMSG. */

@@ -329,6 +329,8 @@ static int check_end(const struct trace_decoder *decoder)
 
     if (decoder->order.next != decoder->order.end)
         return -EBADMSG;
+    if (decoder->blocks.begun && !decoder->blocks.endless)
+        return -EBADMSG;
     for (unsigned i = 0; i < TRACE_EVENT_TYPES * TRACE_COLUMNS; i++)
         if (cursor[i].next != cursor[i].end)
             return -EBADMSG;
