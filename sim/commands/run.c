@@ -7,95 +7,9 @@
 #include "sim/commands/commands.h"
 #include "sim/commands/report.h"
 #include "sim/commands/session.h"
+#include "sim/commands/settings.h"
 #include "sim/gdb/gdb.h"
 #include "sim/log.h"
-
-#define KEY_CONFIG  0x1000
-#define KEY_SETTING 0x1100 /* + number of the setting, for those without a letter */
-#define OPTIONS_MAX 64     /* rows: settings, headings, --config, end */
-
-/* The options in their order; operands are the image and its arguments. */
-struct request {
-    const char *file;
-    struct config_option *options;
-    unsigned count;
-    bool image;
-};
-
-static void add_option(struct argp_state *state, const char *name, const char *value)
-{
-    struct request *request = state->input;
-    struct config_option *grown =
-        realloc(request->options, (request->count + 1) * sizeof(*request->options));
-
-    if (!grown)
-        argp_failure(state, STATUS_NO_START, ENOMEM, "options");
-    request->options = grown;
-    request->options[request->count++] = (struct config_option){name, value};
-}
-
-static int setting_key(unsigned number)
-{
-    return config_settings[number].key ? config_settings[number].key : KEY_SETTING + (int)number;
-}
-
-static error_t parse_option(int key, char *argument, struct argp_state *state)
-{
-    struct request *request = state->input;
-
-    if (key == KEY_CONFIG) {
-        request->file = argument;
-        return 0;
-    }
-    if (key == ARGP_KEY_ARG) {
-        add_option(state, request->image ? "arguments" : "image", argument);
-        request->image = true;
-        return 0;
-    }
-    for (unsigned i = 0; i < config_setting_count; i++) {
-        if (key != setting_key(i))
-            continue;
-        if (strcmp(config_settings[i].name, "image") == 0)
-            request->image = true;
-        add_option(state, config_settings[i].name, argument ? argument : "on");
-        return 0;
-    }
-    return ARGP_ERR_UNKNOWN;
-}
-
-/* The settings as argp wants them: a heading before each group. */
-static void make_options(struct argp_option options[OPTIONS_MAX])
-{
-    static const char *const headings[] = {
-        [CONFIG_GUEST] = "What runs:",
-        [CONFIG_MACHINE] = "The machine:",
-        [CONFIG_SIMULATION] = "The simulation:",
-        [CONFIG_VMX] = "VMX:",
-        [CONFIG_OUTPUT] = "Output:",
-    };
-    struct argp_option *next = options;
-    int group = -1;
-
-    *next++ = (struct argp_option){
-        "config", KEY_CONFIG, "FILE", 0, "Read settings from a file; options replace them", 1};
-    for (unsigned i = 0; i < config_setting_count; i++) {
-        const struct config_setting *setting = &config_settings[i];
-        int number = (int)setting->group + 2;
-
-        if (number != group)
-            *next++ = (struct argp_option){.doc = headings[setting->group], .group = number};
-        group = number;
-        *next++ = (struct argp_option){
-            setting->name,
-            setting_key(i),
-            setting->argument ? setting->argument : "on|off",
-            setting->argument ? 0 : OPTION_ARG_OPTIONAL,
-            setting->help,
-            number,
-        };
-    }
-    *next = (struct argp_option){0};
-}
 
 static const char run_doc[] =
     "Run an image, or a Linux kernel, under simulated VMX."
@@ -179,15 +93,15 @@ static int open_log(const struct vm_config *config)
 
 int command_run(int argc, char **argv)
 {
-    struct argp_option options[OPTIONS_MAX];
-    const struct argp argp = {options, parse_option, "[IMAGE [ARGUMENT...]]", run_doc, NULL,
-                              NULL,    NULL};
+    struct argp_option options[SETTINGS_OPTIONS];
+    const struct argp argp = {options, settings_parse, "[IMAGE [ARGUMENT...]]", run_doc, NULL, NULL,
+                              NULL};
     char message[CONFIG_MESSAGE_SIZE];
-    struct request request = {0};
+    struct settings_request request = {0};
     struct vm_config config;
     int status;
 
-    make_options(options);
+    settings_options(options);
     argp_parse(&argp, argc, argv, 0, NULL, &request);
     if (vm_config_build(&config, request.file, request.options, request.count, message,
                         sizeof(message))) {
