@@ -19,6 +19,7 @@ enum exit_status {
 /* Each gets its own name in argv[0] ("vtxsim run") and returns the exit status. */
 int command_run(int argc, char **argv);
 int command_replay(int argc, char **argv);
+int command_validate(int argc, char **argv);
 int command_cpus(int argc, char **argv);
 int command_kvm_probe(int argc, char **argv);
 int command_check_entry(int argc, char **argv);

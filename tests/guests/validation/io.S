@@ -35,7 +35,7 @@
         inw (%dx), %ax
         end_case
 
-        case "IN EAX from where nothing is clears the upper half"
+        case "IN EAX from where nothing is clears the upper half", RUN_NO_FLAGS
         movw $UNCLAIMED, %dx
         movq $-1, %rax
         shlq $32, %rax

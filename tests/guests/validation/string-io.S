@@ -87,7 +87,7 @@
         rep outsb
         end_case
 
-        case "REP INSB, ECX with a 32-bit address size"
+        case "REP INSB, ECX with a 32-bit address size", RUN_NO_FLAGS
         movw $UNCLAIMED, %dx
         movq $-1, %rcx
         shlq $32, %rcx
