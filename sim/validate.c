@@ -206,9 +206,9 @@ static void take_state(struct trace_sink *sink, const struct trace_event *event)
     memcpy(state->gpr, cpu->gpr, sizeof(state->gpr));
     state->rip = event->rip;
     state->rflags = cpu->rflags;
-    state->cr0 = visible(wanted->vm, cpu->cr0, VMCS_CR0_GUEST_HOST_MASK, VMCS_CR0_READ_SHADOW);
+    state->cr0 = visible(wanted->vm, cpu->cr0, VMCS_CR0_MASK, VMCS_CR0_READ_SHADOW);
     state->cr3 = cpu->cr3;
-    state->cr4 = visible(wanted->vm, cpu->cr4, VMCS_CR4_GUEST_HOST_MASK, VMCS_CR4_READ_SHADOW);
+    state->cr4 = visible(wanted->vm, cpu->cr4, VMCS_CR4_MASK, VMCS_CR4_READ_SHADOW);
     state->efer = cpu->efer;
     state->code_bits = code_bits(cpu);
     state->code_size = (uint32_t)vm_debug_read(

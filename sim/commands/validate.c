@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "cpu/exit.h"
 #include "sim/commands/commands.h"
 #include "sim/commands/settings.h"
 #include "sim/commands/validate_report.h"
@@ -164,10 +165,22 @@ static int run_sides(const struct request *request, const struct vm_config side[
 
 /* --- Comparing --- */
 
+/* One side goes on where the other met its time limit. */
+static bool is_behind_limit(const struct validate_report *report,
+                            const struct trace_difference *difference)
+{
+    unsigned other = !difference->side;
+
+    return difference->change == TRACE_ONLY_ONE && report->end[other].timed_out &&
+           difference->number[other] >= report->comparable[other];
+}
+
 static bool on_difference(void *context, const struct trace_difference *difference)
 {
     struct validate_report *report = context;
 
+    if (is_behind_limit(report, difference))
+        return false;
     if (report->differences++ == 0)
         report->first = *difference;
     return true;
@@ -187,16 +200,39 @@ static void name_backend(struct validate_report *report, unsigned side, const ch
     json_decref(object);
 }
 
-/* What is compared. Profiles differ in what an exit costs, and so in time and state hashes. */
+/* What is compared. Profiles differ in what an exit costs, and so in time and state hashes; a run
+ * that met its time limit was stopped at some place or other. */
 static void choose(struct validate_report *report)
 {
     static const struct trace_exception costs[] = {
         {0, -1, "time", 0}, {TRACE_EXIT, -1, "cycles", 0}, {TRACE_STATE_HASH, -1, NULL, 0}};
+    static const struct trace_exception limits[] = {
+        {TRACE_INPUT, -1, NULL, 0},
+        {TRACE_END, -1, NULL, 0},
+        {TRACE_STATE_HASH, -1, NULL, 0},
+        {TRACE_EXIT, EXIT_EXTERNAL_INTERRUPT, NULL, 0},
+    };
 
     trace_comparison_init(&report->comparison);
     trace_comparison_normalize(&report->comparison, report->backend[0], report->backend[1]);
     for (unsigned i = 0; i < sizeof(costs) / sizeof(*costs) && report->profiles; i++)
         trace_comparison_except(&report->comparison, &costs[i]);
+    for (unsigned i = 0; i < sizeof(limits) / sizeof(*limits); i++)
+        if (report->end[0].timed_out || report->end[1].timed_out)
+            trace_comparison_except(&report->comparison, &limits[i]);
+}
+
+/* One more than the number of the last event that is compared. */
+static int count_comparable(struct trace_reader *reader, const struct trace_comparison *comparison,
+                            uint64_t *count)
+{
+    struct trace_event event;
+
+    *count = 0;
+    while (trace_reader_next(reader, &event) == 1)
+        if (trace_is_compared(comparison, &event))
+            *count = trace_reader_position(reader);
+    return trace_reader_seek(reader, TRACE_INDEX_EVENT, 0);
 }
 
 static int compare_traces(const struct files *files, struct validate_report *report)
@@ -218,6 +254,12 @@ static int compare_traces(const struct files *files, struct validate_report *rep
     }
     if (!error) {
         choose(report);
+        for (unsigned side = 0; side < 2 && !error; side++)
+            if (report->end[side].timed_out)
+                error =
+                    count_comparable(reader[side], &report->comparison, &report->comparable[side]);
+    }
+    if (!error) {
         error = trace_diff(reader, &diff, &report->result);
         if (error)
             command_error("the runs cannot be compared: %s", strerror(-error));

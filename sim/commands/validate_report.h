@@ -13,6 +13,8 @@ struct validate_report {
     struct validate_end end[2];
     struct trace_comparison comparison;
     struct trace_diff_result result;
+    uint64_t comparable[2]; /* of a run that met its time limit: one more than the number of its
+                             * last event that is compared */
     uint64_t differences;
     struct trace_difference first;
     struct validate_state state[2]; /* at the first difference */
