@@ -107,6 +107,8 @@ struct mmu_observer {
     void (*walk)(void *context, const struct mmu_walk_report *report);
     /* type: of INVPCID, INVVPID, INVEPT. address: linear address; CR3's new value; EPTP. */
     void (*flush)(void *context, enum mmu_flush kind, unsigned type, uint64_t address);
+    /* mmu_read or mmu_write has done a data access. NULL: of no interest. */
+    void (*access)(void *context, uint64_t linear, const void *data, size_t size, unsigned access);
     void *context;
 };
 

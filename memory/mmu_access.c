@@ -78,16 +78,33 @@ static enum mmu_status write_bytes(struct mmu *mmu, translate_function *translat
     return MMU_OK;
 }
 
+static void tell(const struct mmu *mmu, uint64_t linear, const void *data, size_t size,
+                 unsigned access)
+{
+    const struct mmu_observer *observer = mmu->observer;
+
+    if (__builtin_expect(observer != NULL, 0) && observer->access)
+        observer->access(observer->context, linear, data, size, access);
+}
+
 enum mmu_status mmu_read(struct mmu *mmu, uint64_t linear, void *data, size_t size, unsigned access,
                          struct mmu_fault *fault)
 {
-    return read_bytes(mmu, mmu_translate, linear, data, size, access, fault);
+    enum mmu_status status = read_bytes(mmu, mmu_translate, linear, data, size, access, fault);
+
+    if (status == MMU_OK && (access & ACCESS_TYPE_MASK) == ACCESS_READ)
+        tell(mmu, linear, data, size, access);
+    return status;
 }
 
 enum mmu_status mmu_write(struct mmu *mmu, uint64_t linear, const void *data, size_t size,
                           unsigned access, struct mmu_fault *fault)
 {
-    return write_bytes(mmu, mmu_translate, linear, data, size, access, fault);
+    enum mmu_status status = write_bytes(mmu, mmu_translate, linear, data, size, access, fault);
+
+    if (status == MMU_OK)
+        tell(mmu, linear, data, size, (access & ~ACCESS_TYPE_MASK) | ACCESS_WRITE);
+    return status;
 }
 
 enum mmu_status mmu_read_physical(struct mmu *mmu, uint64_t gpa, void *data, size_t size,

@@ -17,6 +17,13 @@ static struct {
         unsigned type;
         uint64_t address;
     } flush; /* the last one */
+    unsigned accesses;
+    struct access {
+        uint64_t linear;
+        size_t size;
+        unsigned access;
+        uint64_t value;
+    } access; /* the last one */
 } told;
 
 static void note_walk(void *context, const struct mmu_walk_report *report)
@@ -36,7 +43,16 @@ static void note_flush(void *context, enum mmu_flush kind, unsigned type, uint64
     told.flush = (struct flush){kind, type, address};
 }
 
-static const struct mmu_observer observer = {note_walk, note_flush, &told};
+static void note_access(void *context, uint64_t linear, const void *data, size_t size,
+                        unsigned access)
+{
+    cr_assert_eq(context, &told);
+    told.accesses++;
+    told.access = (struct access){linear, size, access, 0};
+    memcpy(&told.access.value, data, size < 8 ? size : 8);
+}
+
+static const struct mmu_observer observer = {note_walk, note_flush, note_access, &told};
 
 /* With warm caches, entries that lie and walks that start over: the sums are the statistics. */
 Test(memory_observer, hears_of_every_walk)
@@ -204,5 +220,28 @@ Test(memory_observer, hears_of_every_invalidation)
                       told.flush.type, (unsigned long)told.flush.address);
         machine.mmu.observer = NULL;
     }
+    machine_close();
+}
+
+Test(memory_observer, hears_of_data_accesses_that_succeed)
+{
+    const uint64_t value = 0x1122334455667788;
+    struct mmu_fault fault;
+    uint8_t bytes[16] = {0};
+
+    machine_open();
+    enter(&(struct context){true, 'a', 1, 1});
+    machine.mmu.observer = &observer;
+    /* Across two pages; the type of a write is given. */
+    cr_assert_eq(mmu_write(&machine.mmu, PAGE_X + 0xffc, &value, 8, 0, &fault), MMU_OK);
+    cr_assert(told.accesses == 1 && told.access.linear == PAGE_X + 0xffc && told.access.size == 8 &&
+              told.access.access == ACCESS_WRITE && told.access.value == value);
+    cr_assert_eq(mmu_read(&machine.mmu, PAGE_Y + 0xffe, bytes, 2, ACCESS_READ, &fault), MMU_OK);
+    cr_assert(told.accesses == 2 && told.access.linear == PAGE_Y + 0xffe && told.access.size == 2 &&
+              told.access.access == ACCESS_READ && told.access.value == 0x5566);
+    cr_assert_eq(mmu_read(&machine.mmu, PAGE_X, bytes, 4, ACCESS_FETCH, &fault), MMU_OK);
+    cr_assert_neq(mmu_read(&machine.mmu, PAGE_X + 0x4ffe, bytes, 4, ACCESS_READ, &fault), MMU_OK);
+    cr_assert_eq(mmu_read_physical(&machine.mmu, 0x5000, bytes, 8, &fault), MMU_OK);
+    cr_assert_eq(told.accesses, 2, "fetches, faults, guest-physical accesses");
     machine_close();
 }

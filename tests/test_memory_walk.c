@@ -281,7 +281,7 @@ static bool same_report(const struct outcome *naive, uint64_t linear, unsigned a
 /* Nothing cached: everything must agree, down to the number of references. */
 Test(memory_walk, agrees_with_the_naive_walker)
 {
-    static const struct mmu_observer observer = {note_walk, ignore_flush, NULL};
+    static const struct mmu_observer observer = {.walk = note_walk, .flush = ignore_flush};
     static struct bench bench;
     unsigned statuses[4] = {0};
 

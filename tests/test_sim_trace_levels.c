@@ -82,7 +82,7 @@ static void result_free(struct result *result)
     free(result->console);
 }
 
-static const char *const guests[] = {"torture.multiboot", "engine-faults.multiboot",
+static const char *const guests[] = {"torture.multiboot rounds=1", "engine-faults.multiboot",
                                      "engine-interrupts.multiboot", "engine-code.multiboot",
                                      "demo.img"};
 #define GUESTS (sizeof(guests) / sizeof(*guests))
@@ -327,4 +327,159 @@ Test(sim_trace_levels, blocks_depend_on_the_guest_alone)
         }
         printf("%s: %lu blocks\n", names[i], reference.count);
     }
+}
+
+/* --- Accesses
+ * ---------------------------------------------------------------------------------------------- */
+
+#define ACCESSES (1u << TRACE_ACCESS)
+#define DATA     0x600000
+#define STACK    0x610000
+#define ANY      0xa5a5a5a5a5a5a5a5 /* value that the test does not know */
+
+/* What tests/guests/engine/accesses.S does from its first store on. */
+static const struct trace_access expected_accesses[] = {
+    {DATA, 0x1122334455667788, 8, true},
+    {DATA, 0x88, 1, false},
+    {DATA + 7, 0x11, 1, false},
+    {DATA + 6, 0x1122, 2, false},
+    {DATA + 9, 0x55667788, 4, true},
+    {DATA + 0xffc, 0x1122334455667788, 8, true},
+    {DATA + 0xfff, 0x4455, 2, false},
+    {DATA, 0x1122334455667788, 8, false},
+
+    {DATA, 0x7788, 2, false},
+    {DATA, 0x7789, 2, true},
+    {DATA + 4, 0x11223344, 4, false},
+    {DATA + 4, 0x11223345, 4, true},
+    {DATA + 2, 0x66, 1, false},
+    {DATA + 2, 0x55, 1, true},
+    {DATA + 16, 0, 8, false},
+    {DATA + 16, 0, 8, true},
+
+    {STACK - 8, 0xfffffffffffffffe, 8, true},
+    {STACK - 8, 0xfffffffffffffffe, 8, false},
+    {DATA + 32, 0xfffffffffffffffe, 8, true},
+    {STACK - 8, ANY, 8, true},
+    {STACK - 8, ANY, 8, false},
+
+    {DATA + 0x100, 0x4241, 2, true},
+    {DATA + 0x100, 0x41, 1, false},
+    {DATA + 0x200, 0x41, 1, true},
+    {DATA + 0x101, 0x42, 1, false},
+    {DATA + 0x201, 0x42, 1, true},
+
+    {DATA + 0x300, 0, 8, true},
+    {DATA + 0x308, 0, 8, true},
+    {DATA + 0x308, 0, 8, false},
+    {DATA + 0x310, 0, 8, false},
+
+    {DATA + 0x400, 0x8000000000000000, 8, true},
+    {DATA + 0x408, 0x3fff, 2, true},
+    {DATA + 0x400, 0x8000000000000000, 8, false},
+    {DATA + 0x408, 0x3fff, 2, false},
+    {DATA + 0x100, 0x4241, 4, false},
+    {DATA + 0x500, 0, 8, false},
+    {DATA + 0x508, 0, 8, false},
+    {DATA + 0x500, DATA, 8, true},
+    {DATA + 0x508, 0, 8, true},
+
+    {DATA + 0x600, ANY, 10, true},
+    {DATA + 0x100, 0x41, 1, false},
+
+    {DATA + 0x700, 0x20, 4, true},
+    {DATA + 0x700, 0x20, 4, false},
+    {0xfee00080, 0x20, 4, true},
+    {0xfee00080, 0x20, 4, false},
+};
+#define EXPECTED (sizeof(expected_accesses) / sizeof(*expected_accesses))
+
+Test(sim_trace_levels, accesses_are_those_of_the_guest)
+{
+    static const char guest[] = "engine-accesses.multiboot";
+    struct steps steps = {0};
+    struct result plain = run(guest, NO_SETTINGS, ACCESSES);
+    struct result single = run_with(guest, NO_SETTINGS, ACCESSES, note_step, &steps);
+    const struct trace_event *first = plain.collector.events;
+
+    expect_same_events(&plain.collector, &single.collector, guest);
+    cr_assert_gt(plain.collector.count, EXPECTED);
+    first += plain.collector.count - EXPECTED;
+    for (unsigned i = 0; i < EXPECTED; i++) {
+        const struct trace_access *access = &first[i].access, *expected = &expected_accesses[i];
+        uint64_t value = expected->value == ANY ? access->value : expected->value;
+        cr_assert(access->linear == expected->linear && access->size == expected->size &&
+                      access->write == expected->write && access->value == value,
+                  "access %u at %#lx: %s %u bytes at %#lx, value %#lx", i, first[i].rip,
+                  access->write ? "write" : "read", access->size, access->linear, access->value);
+        cr_assert_eq(first[i].rip, steps.linear[first[i].instructions], "access %u", i);
+    }
+    free(steps.linear);
+    result_free(&plain);
+    result_free(&single);
+}
+
+/* --- All levels
+ * -------------------------------------------------------------------------------------------- */
+
+static char *slurp(const char *path, size_t *size)
+{
+    FILE *file = fopen(path, "re");
+    char *data;
+
+    cr_assert(file && fseek(file, 0, SEEK_END) == 0, "%s", path);
+    *size = (size_t)ftell(file);
+    rewind(file);
+    data = malloc(*size + 1);
+    cr_assert_eq(fread(data, 1, *size, file), *size);
+    fclose(file);
+    return data;
+}
+
+/* Equal runs write equal files at every level, and neither the guest nor the count of its exits is
+ * touched by what is recorded. */
+Test(sim_trace_levels, recording_is_repeatable_and_invisible)
+{
+    static const char *const names[] = {"torture.multiboot rounds=1", "engine-code.multiboot",
+                                        "engine-interrupts.multiboot"};
+    static const char *const levels[] = {"inputs", "exits", "translations", "blocks", "memory"};
+    char path[] = "/tmp/vtxsim-levels-XXXXXX";
+
+    close(mkstemp(path));
+    for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        struct result reference = run(names[i], NO_SETTINGS, 0);
+        size_t last_size = 0;
+        for (unsigned level = 0; level < TRACE_LEVELS; level++) {
+            size_t size[2];
+            char *trace[2];
+            for (unsigned j = 0; j < 2; j++) {
+                struct machine machine = {0};
+                struct exit_statistics exits;
+                machine_create(&machine, names[i],
+                               SETTINGS({"trace", path}, {"trace-level", levels[level]}));
+                machine_run(&machine);
+                struct run_statistics statistics = machine_statistics(&machine, &exits);
+                struct machine_registers registers = machine_registers(&machine);
+                cr_assert_eq(statistics.instructions, reference.run.instructions, "%s, %s",
+                             names[i], levels[level]);
+                cr_assert_eq(statistics.simulated_cycles, reference.run.simulated_cycles);
+                cr_assert_eq(machine.console_size, reference.console_size);
+                cr_assert_arr_eq(machine.console, reference.console, reference.console_size);
+                cr_assert_eq(memcmp(&exits, &reference.exits, sizeof(exits)), 0, "%s, %s", names[i],
+                             levels[level]);
+                cr_assert_eq(memcmp(&registers, &reference.registers, sizeof(registers)), 0,
+                             "%s, %s", names[i], levels[level]);
+                machine_destroy(&machine);
+                trace[j] = slurp(path, &size[j]);
+            }
+            cr_assert(size[0] == size[1] && memcmp(trace[0], trace[1], size[0]) == 0,
+                      "%s, %s: two runs, two traces", names[i], levels[level]);
+            cr_assert_gt(size[0], last_size, "%s, %s", names[i], levels[level]);
+            last_size = size[0];
+            free(trace[0]);
+            free(trace[1]);
+        }
+        result_free(&reference);
+    }
+    unlink(path);
 }

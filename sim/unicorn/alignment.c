@@ -9,10 +9,9 @@
 #include "sim/unicorn/engine_state.h"
 #include "sim/unicorn/originals.h"
 
-/* An operation's last argument: memory operation << 4 | MMU index. */
-#define ALIGN_16             (4u << 4) /* of the memory operation */
-#define ALIGN_MASK           (7u << 4)
-#define MEMORY_OPERATION(oi) ((oi) >> 4)
+/* Of the memory operation. */
+#define ALIGN_16   (4u << 4)
+#define ALIGN_MASK (7u << 4)
 
 /* Mandatory prefix and opcode of an SSE instruction. */
 struct opcode {

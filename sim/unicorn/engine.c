@@ -12,15 +12,16 @@
 
 /* Large enough that a Linux boot needs no flush; the library clears it whole when it is created and
  * at every flush (its default is 1 GiB). */
-#define CODE_BUFFER_BYTES          (80u << 20)
+#define CODE_BUFFER_BYTES            (80u << 20)
 /*
  * The library's own handling of a full buffer is not trusted: it is emptied before that. When must
  * not depend on the addresses in the code, whose coding has several lengths: what counts is how
  * many instructions were translated, at more bytes each than they take on average (120 to 150).
  */
-#define CODE_BYTES_PER_INSTRUCTION 160
-#define CODE_BUFFER_FULL_PERCENT   80
-#define CODE_BUFFER_DANGER_PERCENT 95
+#define CODE_BYTES_PER_INSTRUCTION   160
+#define TRACED_BYTES_PER_INSTRUCTION 300 /* with a call for each load and store */
+#define CODE_BUFFER_FULL_PERCENT     80
+#define CODE_BUFFER_DANGER_PERCENT   95
 
 #define MXCSR_AT_RESET 0x1f80u
 
@@ -145,14 +146,16 @@ static int engine_create(struct vcpu *vcpu, char *message, size_t size)
     return 0;
 }
 
-static bool code_buffer_full(const struct unicorn_engine *engine)
+bool unicorn_code_buffer_full(const struct unicorn_engine *engine)
 {
     if (!engine->tcg)
         return false;
+    uint64_t bytes =
+        engine->tracing.accesses ? TRACED_BYTES_PER_INSTRUCTION : CODE_BYTES_PER_INSTRUCTION;
     uint64_t instructions =
         engine->statistics.instructions_translated - engine->instructions_at_flush;
     uint64_t capacity = tcg_code_capacity_x86_64(engine->tcg);
-    return instructions * CODE_BYTES_PER_INSTRUCTION * 100 > capacity * CODE_BUFFER_FULL_PERCENT ||
+    return instructions * bytes * 100 > capacity * CODE_BUFFER_FULL_PERCENT ||
            tcg_code_size_x86_64(engine->tcg) * 100 > capacity * CODE_BUFFER_DANGER_PERCENT;
 }
 
@@ -162,7 +165,7 @@ static int engine_run(struct vcpu *vcpu)
     unicorn_current = engine;
     unicorn_tracing_begin(engine);
     unicorn_push(engine, STATE_ALL);
-    if (code_buffer_full(engine))
+    if (unicorn_code_buffer_full(engine))
         tb_flush_x86_64(engine->cs);
 
     if (vcpu->vm->debug.points.changed)

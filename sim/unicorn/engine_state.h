@@ -95,17 +95,29 @@ struct block_rest {
 struct tracing {
     struct trace_sink *sink;
     struct mmu_observer observer;
-    bool blocks; /* wanted: constant while there is translated code */
+    /* What translated code is made for: constant while there is any. */
+    bool blocks, accesses;
+    /* The sink's function, or one that does nothing: only accesses are wanted. */
+    void (*block)(struct trace_sink *sink, uint64_t rip, uint64_t instructions, uint32_t size);
 
     /* A miss of the soft TLB is being served, for an access at this place in translated code (0: a
      * fetch between blocks). */
     bool filling;
     uintptr_t fill_return_address;
+    bool looking;   /* the engine reads memory for its own purposes */
     bool executing; /* the processor model executes an instruction, which is counted already */
 
     struct block_rest cut;  /* behind a block that was translated only in part */
     struct block_rest left; /* from the instruction at which a block was looked at, or left */
+
+    uint64_t block_count; /* instructions retired before the running block */
+    /* Accesses of the last instruction that made any. When it starts over, at the same count, what
+     * it did before it was left is skipped. */
+    uint64_t access_count, access_rip;
+    unsigned access_made, access_skip;
+
     /* During translation of a block. */
+    uint64_t cs_base;
     bool measuring;         /* only to know how long the whole block would be */
     uint32_t whole;         /* so many instructions */
     struct tcg_operation *size_operation, *end_operation;
@@ -268,9 +280,19 @@ void unicorn_tracing_begin(struct unicorn_engine *engine);
 /* Translation: behind the budget's check at the start of a block, and at its end. */
 void unicorn_tracing_block_start(struct unicorn_engine *engine, const struct translator *db);
 void unicorn_tracing_block_end(struct unicorn_engine *engine, const struct translator *db);
+/* Translation: before and behind a load or store. `start` returns what `end` must be given. */
+void *unicorn_tracing_access_start(void *tcg, uint64_t address);
+void unicorn_tracing_access_end(struct unicorn_engine *engine, void *tcg,
+                                const struct tcg_operation *operation, int opcode, void *address);
+/* The instruction at RIP ends its block and was counted, but has not retired: it is given back. */
+void unicorn_tracing_not_retired(struct unicorn_engine *engine);
 /* RIP and count have been brought to the instruction of this index in a block. */
 void unicorn_tracing_left(struct unicorn_engine *engine, const struct translation_block *tb,
                           uint64_t pc, unsigned index);
+
+/* engine.c */
+/* True when the code buffer has to be emptied before more is translated. */
+bool unicorn_code_buffer_full(const struct unicorn_engine *engine);
 
 /* translate.c */
 /* Adds an operation to the block that is being translated. */

@@ -269,6 +269,10 @@ EXPORT bool x86_cpu_exec_interrupt_x86_64(void *cs, int request)
         return false;
     }
     unicorn_code_breakpoints(engine);
+    if (engine->tracing.accesses && unicorn_code_buffer_full(engine)) {
+        tb_flush_x86_64(engine->cs); /* at this level it fills too fast to wait for engine_run */
+        unicorn_resume(engine);
+    }
     state_hash_boundary(engine->vcpu, unicorn_instructions(engine));
     unicorn_debug_watchpoints(engine);
     vm_debug_boundary(engine->vcpu, unicorn_instructions(engine));

@@ -41,6 +41,7 @@ static const uint8_t *fetch_page(struct unicorn_engine *engine, uint64_t linear)
     /* The page was there when the block was translated and is gone now: the fetch faults, and the
      * instruction starts over. */
     engine->env->bnd_regs[0] += 1;
+    unicorn_tracing_not_retired(engine);
     unicorn_memory_fault(engine, &fault);
 }
 
@@ -316,6 +317,7 @@ static enum outcome iret(struct unicorn_engine *engine, const struct insn *insn)
     cpu->vmx.nmi_unblocked_by_iret = cpu->state.interruptibility & BLOCKING_BY_NMI;
     cpu->state.interruptibility &= ~BLOCKING_BY_NMI;
     engine->env->bnd_regs[0] += 1; /* a fault does not come back here */
+    unicorn_tracing_not_retired(engine);
     if (!cpu_protected(cpu) || cpu_virtual_8086(cpu))
         helper_iret_real_x86_64(engine->env, shift);
     else
@@ -507,6 +509,7 @@ EXPORT void helper_syscall_x86_64(struct env *env, int next_eip_addend)
     }
     /* It did not retire: the block's count includes it. */
     env->bnd_regs[0] += 1;
+    unicorn_tracing_not_retired(engine);
     if (outcome == OUTCOME_EXCEPTION) {
         unicorn_pull(engine, STATE_ALL);
         unicorn_deliver(engine, &cpu->fault);

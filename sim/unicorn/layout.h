@@ -127,17 +127,23 @@ struct tcg_operation {
 enum tcg_opcode {
     OP_ld_i32 = 13,
     OP_brcond_i32 = 38,
+    OP_mov_i64 = 63,
     OP_movi_i64 = 64,
     OP_ld_i64 = 73,
     OP_st_i64 = 77,
     OP_sub_i64 = 79,
     OP_brcond_i64 = 103,
     OP_insn_start = 129,
+    OP_qemu_ld_i32 = 133,
+    OP_qemu_st_i32 = 134,
     OP_qemu_ld_i64 = 135,
     OP_qemu_st_i64 = 136,
 };
-#define TCG_TYPE_I64 1
-#define TCG_COND_LT  2
+/* Their last argument: memory operation << 4 | MMU index. */
+#define MEMORY_OPERATION(oi)      ((oi) >> 4)
+#define MEMORY_OPERATION_SIZE(oi) (1u << (MEMORY_OPERATION(oi) & 3)) /* bytes */
+#define TCG_TYPE_I64              1
+#define TCG_COND_LT               2
 
 /* The jump cache of a CPU object whose layout was checked. */
 struct translation_block **unicorn_jump_cache(void *cs);

@@ -36,6 +36,7 @@ void tcg_temp_free_internal_x86_64(void *tcg, void *temp);
 struct tcg_operation *tcg_emit_op_x86_64(void *tcg, int opcode);
 void tcg_gen_lookup_and_goto_ptr_x86_64(void *tcg);
 void tcg_gen_callN_x86_64(void *tcg, void *function, void *result, int count, void **arguments);
+void tcg_gen_extu_i32_i64_x86_64(void *tcg, uintptr_t to, uintptr_t from); /* offsets from tcg */
 void tcg_func_start_x86_64(void *tcg); /* forgets the operations of the block so far */
 
 /* Replaced. */
@@ -49,6 +50,8 @@ void helper_le_stq_mmu_x86_64(struct env *env, uint64_t address, uint64_t value,
 const void *helper_lookup_tb_ptr_x86_64(struct env *env);
 void helper_bndstx64_x86_64(struct env *env, uint64_t pc, uint64_t size, uint64_t unused1,
                             uint64_t unused2);
+void helper_bndldx64_x86_64(struct env *env, uint64_t linear, uint64_t value, uint64_t rip,
+                            uint64_t what);
 void helper_bndstx32_x86_64(struct env *env, uint64_t pc, uint64_t size, uint64_t whole,
                             uint64_t end);
 void helper_load_seg_x86_64(struct env *env, int segment, int selector);
@@ -80,6 +83,20 @@ void helper_pause_x86_64(struct env *env, int next_eip_addend);
 int cpu_watchpoint_address_matches_x86_64(void *cs, uint64_t address, uint64_t length);
 void cpu_check_watchpoint_x86_64(void *cs, uint64_t address, uint64_t length, uint32_t attributes,
                                  int flags, uintptr_t return_address);
+uint32_t cpu_ldub_mmuidx_ra_x86_64(struct env *env, uint64_t address, int mmu_idx, uintptr_t ra);
+int cpu_ldsb_mmuidx_ra_x86_64(struct env *env, uint64_t address, int mmu_idx, uintptr_t ra);
+uint32_t cpu_lduw_mmuidx_ra_x86_64(struct env *env, uint64_t address, int mmu_idx, uintptr_t ra);
+int cpu_ldsw_mmuidx_ra_x86_64(struct env *env, uint64_t address, int mmu_idx, uintptr_t ra);
+uint32_t cpu_ldl_mmuidx_ra_x86_64(struct env *env, uint64_t address, int mmu_idx, uintptr_t ra);
+uint64_t cpu_ldq_mmuidx_ra_x86_64(struct env *env, uint64_t address, int mmu_idx, uintptr_t ra);
+void cpu_stb_mmuidx_ra_x86_64(struct env *env, uint64_t address, uint32_t value, int mmu_idx,
+                              uintptr_t ra);
+void cpu_stw_mmuidx_ra_x86_64(struct env *env, uint64_t address, uint32_t value, int mmu_idx,
+                              uintptr_t ra);
+void cpu_stl_mmuidx_ra_x86_64(struct env *env, uint64_t address, uint32_t value, int mmu_idx,
+                              uintptr_t ra);
+void cpu_stq_mmuidx_ra_x86_64(struct env *env, uint64_t address, uint64_t value, int mmu_idx,
+                              uintptr_t ra);
 uint32_t cpu_ldub_code_x86_64(struct env *env, uint64_t address);
 void check_exit_request_x86_64(void *tcg);
 void translator_loop_x86_64(const struct translator_operations *operations, struct translator *db,

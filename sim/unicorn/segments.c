@@ -33,7 +33,11 @@ static uint64_t return_rip(struct unicorn_engine *engine)
                       (engine->env->eflags & RFLAGS_AC ? ACCESS_AC : 0);
     struct mmu_fault fault;
     uint64_t rip;
-    if (mmu_read(&engine->cpu->mmu, engine->env->regs[GPR_RSP], &rip, 8, access, &fault))
+    engine->tracing.looking = true;
+    enum mmu_status status =
+        mmu_read(&engine->cpu->mmu, engine->env->regs[GPR_RSP], &rip, 8, access, &fault);
+    engine->tracing.looking = false;
+    if (status)
         unicorn_memory_fault(engine, &fault);
     return rip;
 }

@@ -10,7 +10,13 @@
  * MPX, which is never enabled, serve for that. The events are a function of what the guest executes
  * alone: where a boundary cuts a block in two, or it is left for an exit and taken up again, there
  * is one event for the whole of it, with the size that it would have had.
+ *
+ * Accesses. Where they are wanted, translated code calls a helper behind each load and store, and
+ * those that the library's helpers make are seen on their way (cpu_ld*_mmuidx_ra). Operands that
+ * the processor model reads or writes are told by its MMU.
  */
+#include <string.h>
+
 #include "sim/unicorn/engine_state.h"
 #include "sim/unicorn/originals.h"
 #include "sim/vm_internal.h"
@@ -164,6 +170,8 @@ static bool block_goes_on(struct unicorn_engine *engine, uint64_t pc, uint64_t c
     tracing->left.instructions = tracing->cut.instructions = 0;
     if (!rest.instructions)
         return false;
+    if (count == tracing->access_count)
+        tracing->access_skip = tracing->access_made;
     if (size > rest.instructions) { /* not so far: what comes behind is another block */
         struct env *env = engine->env;
         tracing->cut = rest;
@@ -175,6 +183,14 @@ static bool block_goes_on(struct unicorn_engine *engine, uint64_t pc, uint64_t c
     if (end)
         tracing->cut = (struct block_rest){end, count + size, rest.instructions - size};
     return true;
+}
+
+void unicorn_tracing_not_retired(struct unicorn_engine *engine)
+{
+    const struct env *env = engine->env;
+    if (engine->tracing.blocks)
+        engine->tracing.left =
+            (struct block_rest){env->segs[SEG_CS].base + env->eip, unicorn_instructions(engine), 1};
 }
 
 static inline bool is_left(const struct tracing *tracing)
@@ -189,9 +205,10 @@ EXPORT void helper_bndstx64_x86_64(struct env *env, uint64_t pc, uint64_t size, 
     struct unicorn_engine *engine = unicorn_current;
     struct tracing *tracing = &engine->tracing;
     uint64_t count = engine->instruction_base - env->bnd_regs[0] - size;
+    tracing->block_count = count;
     if (is_left(tracing) && block_goes_on(engine, pc, count, size, 0))
         return;
-    tracing->sink->block(tracing->sink, pc, count, (uint32_t)size);
+    tracing->block(tracing->sink, pc, count, (uint32_t)size);
 }
 
 /* A block of `whole` instructions begins, of which `size` follow here, up to `end`. */
@@ -201,11 +218,161 @@ EXPORT void helper_bndstx32_x86_64(struct env *env, uint64_t pc, uint64_t size, 
     struct unicorn_engine *engine = unicorn_current;
     struct tracing *tracing = &engine->tracing;
     uint64_t count = engine->instruction_base - env->bnd_regs[0] - size;
+    tracing->block_count = count;
     if (is_left(tracing) && block_goes_on(engine, pc, count, size, end))
         return;
     tracing->cut = (struct block_rest){end, count + size, whole - size};
-    tracing->sink->block(tracing->sink, pc, count, (uint32_t)whole);
+    tracing->block(tracing->sink, pc, count, (uint32_t)whole);
 }
+
+static void ignore_block(struct trace_sink *sink, uint64_t rip, uint64_t instructions,
+                         uint32_t size)
+{
+}
+
+/* --- Accesses -----------------------------------------------------------------------------------
+ */
+
+/* What a helper is told of an access: index of the instruction in its block, size, kind. */
+#define WHAT(index, size, write) ((uint64_t)(index) << 16 | (size) << 1 | (write))
+#define WHAT_INDEX(what)         ((what) >> 16)
+#define WHAT_SIZE(what)          ((what) >> 1 & 0xff)
+#define WHAT_WRITE(what)         ((what)&1)
+
+void *unicorn_tracing_access_start(void *tcg, uint64_t address)
+{
+    void *copy = tcg_temp_new_internal_x86_64(tcg, TCG_TYPE_I64, false);
+    unicorn_emit(tcg, OP_mov_i64, (uint64_t)copy, address, 0); /* a load may overwrite it */
+    return copy;
+}
+
+void unicorn_tracing_access_end(struct unicorn_engine *engine, void *tcg,
+                                const struct tcg_operation *operation, int opcode, void *address)
+{
+    uint64_t value = operation->args[0], oi = operation->args[2];
+    bool write = opcode == OP_qemu_st_i32 || opcode == OP_qemu_st_i64;
+    struct tcg_operation *unused;
+    void *wide = NULL;
+
+    if (opcode <= OP_qemu_st_i32) {
+        wide = tcg_temp_new_internal_x86_64(tcg, TCG_TYPE_I64, false);
+        tcg_gen_extu_i32_i64_x86_64(tcg, (uintptr_t)wide - (uintptr_t)tcg, value - (uintptr_t)tcg);
+        value = (uint64_t)wide;
+    }
+    void *rip = emit_constant(tcg, engine->alignment.pc - engine->tracing.cs_base, &unused);
+    void *what = emit_constant(
+        tcg, WHAT(engine->instruction_index - 1, MEMORY_OPERATION_SIZE(oi), write), &unused);
+    void *arguments[5] = {(void *)engine->capture_env, address, (void *)value, rip, what};
+    tcg_gen_callN_x86_64(tcg, (void *)helper_bndldx64_x86_64, NULL, 5, arguments);
+    tcg_temp_free_internal_x86_64(tcg, address);
+    tcg_temp_free_internal_x86_64(tcg, rip);
+    tcg_temp_free_internal_x86_64(tcg, what);
+    if (wide)
+        tcg_temp_free_internal_x86_64(tcg, wide);
+}
+
+static void record_access(struct unicorn_engine *engine, struct trace_event *event)
+{
+    struct tracing *tracing = &engine->tracing;
+    bool same = event->instructions == tracing->access_count && event->rip == tracing->access_rip;
+    if (same && tracing->access_skip) {
+        tracing->access_skip--;
+        return;
+    }
+    if (!same)
+        tracing->access_made = 0;
+    tracing->access_skip = 0;
+    tracing->access_made++;
+    tracing->access_count = event->instructions;
+    tracing->access_rip = event->rip;
+    event->type = TRACE_ACCESS;
+    event->cpu = (uint16_t)engine->vcpu->index;
+    event->time = 0;
+    tracing->sink->event(tracing->sink, event);
+}
+
+static uint64_t low_bytes(uint64_t value, uint64_t size)
+{
+    return size < 8 ? value & ((1ull << 8 * size) - 1) : value;
+}
+
+/* By translated code. */
+EXPORT void helper_bndldx64_x86_64(struct env *env, uint64_t linear, uint64_t value, uint64_t rip,
+                                   uint64_t what)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    struct trace_event event = {
+        .instructions = engine->tracing.block_count + WHAT_INDEX(what),
+        .rip = rip,
+        .access = {linear, low_bytes(value, WHAT_SIZE(what)), (uint8_t)WHAT_SIZE(what),
+                   WHAT_WRITE(what)},
+    };
+    record_access(engine, &event);
+}
+
+/* By the processor model. */
+static void observe_access(void *context, uint64_t linear, const void *data, size_t size,
+                           unsigned access)
+{
+    struct unicorn_engine *engine = context;
+    struct trace_event event = {
+        .access = {.linear = linear,
+                   .size = (uint8_t)size,
+                   .write = (access & ACCESS_TYPE_MASK) == ACCESS_WRITE},
+    };
+    if (engine->tracing.looking)
+        return;
+    memcpy(&event.access.value, data, size < 8 ? size : 8);
+    locate(engine, &event);
+    record_access(engine, &event);
+}
+
+/* By a helper of the library, called at this place in translated code. */
+static void helper_access(uint64_t linear, uint64_t value, uint8_t size, bool write,
+                          uintptr_t return_address)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    struct trace_event event = {.access = {linear, low_bytes(value, size), size, write}};
+    struct tracing *tracing = &engine->tracing;
+    tracing->fill_return_address = return_address;
+    tracing->filling = true;
+    locate(engine, &event);
+    tracing->filling = false;
+    record_access(engine, &event);
+}
+
+static bool wants_accesses(void)
+{
+    return unicorn_current && unicorn_current->tracing.accesses;
+}
+
+#define HELPER_LOAD(name, type, bytes)                                                         \
+    EXPORT type name(struct env *env, uint64_t address, int mmu_idx, uintptr_t return_address) \
+    {                                                                                          \
+        type value = ORIGINAL(name)(env, address, mmu_idx, return_address);                    \
+        if (wants_accesses())                                                                  \
+            helper_access(address, (uint64_t)value, bytes, false, return_address);             \
+        return value;                                                                          \
+    }
+#define HELPER_STORE(name, type, bytes)                                          \
+    EXPORT void name(struct env *env, uint64_t address, type value, int mmu_idx, \
+                     uintptr_t return_address)                                   \
+    {                                                                            \
+        ORIGINAL(name)(env, address, value, mmu_idx, return_address);            \
+        if (wants_accesses())                                                    \
+            helper_access(address, value, bytes, true, return_address);          \
+    }
+
+HELPER_LOAD(cpu_ldub_mmuidx_ra_x86_64, uint32_t, 1)
+HELPER_LOAD(cpu_ldsb_mmuidx_ra_x86_64, int, 1)
+HELPER_LOAD(cpu_lduw_mmuidx_ra_x86_64, uint32_t, 2)
+HELPER_LOAD(cpu_ldsw_mmuidx_ra_x86_64, int, 2)
+HELPER_LOAD(cpu_ldl_mmuidx_ra_x86_64, uint32_t, 4)
+HELPER_LOAD(cpu_ldq_mmuidx_ra_x86_64, uint64_t, 8)
+HELPER_STORE(cpu_stb_mmuidx_ra_x86_64, uint32_t, 1)
+HELPER_STORE(cpu_stw_mmuidx_ra_x86_64, uint32_t, 2)
+HELPER_STORE(cpu_stl_mmuidx_ra_x86_64, uint32_t, 4)
+HELPER_STORE(cpu_stq_mmuidx_ra_x86_64, uint64_t, 8)
 
 void unicorn_tracing_begin(struct unicorn_engine *engine)
 {
@@ -213,7 +380,15 @@ void unicorn_tracing_begin(struct unicorn_engine *engine)
     struct trace_sink *sink = engine->vcpu->vm->sink;
     bool walks = trace_wants(sink, TRACE_WALK) || trace_wants(sink, TRACE_FLUSH);
     tracing->sink = sink;
-    tracing->blocks = trace_wants(sink, TRACE_BLOCK) && sink->block;
-    tracing->observer = (struct mmu_observer){observe_walk, observe_flush, engine};
-    engine->cpu->mmu.observer = walks ? &tracing->observer : NULL;
+    tracing->accesses = trace_wants(sink, TRACE_ACCESS);
+    bool blocks = trace_wants(sink, TRACE_BLOCK) && sink->block;
+    tracing->blocks = blocks || tracing->accesses; /* accesses need the block's count */
+    tracing->block = blocks ? sink->block : ignore_block;
+    tracing->observer = (struct mmu_observer){
+        .walk = observe_walk,
+        .flush = observe_flush,
+        .access = tracing->accesses ? observe_access : NULL,
+        .context = engine,
+    };
+    engine->cpu->mmu.observer = walks || tracing->accesses ? &tracing->observer : NULL;
 }

@@ -48,6 +48,18 @@ struct tcg_operation *unicorn_emit(void *tcg, int opcode, uint64_t a, uint64_t b
     return operation;
 }
 
+/* A load or store, with what is added to it. */
+static void memory_access(struct unicorn_engine *engine, void *tcg, int opcode, uint64_t value,
+                          uint64_t address, uint64_t oi)
+{
+    void *traced = engine->tracing.accesses ? unicorn_tracing_access_start(tcg, address) : NULL;
+    struct tcg_operation *operation = unicorn_emit(tcg, opcode, value, address, oi);
+    if (opcode >= OP_qemu_ld_i64)
+        unicorn_alignment_access(engine, operation, opcode);
+    if (traced)
+        unicorn_tracing_access_end(engine, tcg, operation, opcode, traced);
+}
+
 EXPORT void tcg_gen_op3_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c)
 {
     struct unicorn_engine *engine = unicorn_current;
@@ -56,11 +68,10 @@ EXPORT void tcg_gen_op3_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b, ui
         engine->capture_env = b;
         engine->capture = CAPTURE_BRANCH;
     }
-    if (engine && (opcode == OP_qemu_ld_i64 || opcode == OP_qemu_st_i64)) {
-        unicorn_alignment_access(engine, unicorn_emit(tcg, opcode, a, b, c), opcode);
-        return;
-    }
-    ORIGINAL(tcg_gen_op3_x86_64)(tcg, opcode, a, b, c);
+    if (engine && opcode >= OP_qemu_ld_i32 && opcode <= OP_qemu_st_i64)
+        memory_access(engine, tcg, opcode, a, b, c);
+    else
+        ORIGINAL(tcg_gen_op3_x86_64)(tcg, opcode, a, b, c);
 }
 
 EXPORT void tcg_gen_op4_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c,
@@ -239,6 +250,7 @@ EXPORT void translator_loop_x86_64(const struct translator_operations *operation
     engine->substitute = NULL; /* the last translation may have ended in a fetch fault */
     engine->capture = CAPTURE_LOAD;
     engine->instruction_index = 0;
+    engine->tracing.cs_base = tb->cs_base;
     ORIGINAL(translator_loop_x86_64)(&ours, db, cs, tb, max_insns);
 }
 
