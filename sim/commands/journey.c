@@ -344,13 +344,22 @@ static void go_on(struct journey *journey, const struct run_statistics *run)
     vm_debug_stop_at(vm, place);
 }
 
+/* What comes behind a difference is another run. */
+static bool has_failed(const struct journey *journey)
+{
+    struct trace_check check;
+
+    replay_get_check(journey->replay, &check);
+    return check.state == TRACE_CHECK_DIFFERENT || check.state == TRACE_CHECK_DAMAGED;
+}
+
 static void on_stop(void *context, struct vm *vm, const struct vm_debug_stop *stop)
 {
     struct journey *journey = context;
     struct run_statistics run = run_of(journey);
     enum direction direction = HERE;
 
-    if (stop->reason == VM_DEBUG_END || journey->ended)
+    if (journey->ended || has_failed(journey))
         return;
     if (run.simulated_cycles >= journey->awaited_time) {
         journey->arrived_at = run.instructions;
@@ -358,7 +367,8 @@ static void on_stop(void *context, struct vm *vm, const struct vm_debug_stop *st
     }
     journey->awaited_time = UINT64_MAX;
     vm_debug_stop_at_time(vm, UINT64_MAX);
-    leave_checkpoint(journey, &run);
+    if (stop->reason != VM_DEBUG_END)
+        leave_checkpoint(journey, &run);
     while (journey->reached < journey->count) {
         direction = find_goal(journey, &run);
         if (direction != HERE)
@@ -369,7 +379,7 @@ static void on_stop(void *context, struct vm *vm, const struct vm_debug_stop *st
         end(journey, 0);
     else if (direction == BEHIND || can_skip(journey, &run))
         travel(journey, place_before(journey, &run));
-    else
+    else if (stop->reason != VM_DEBUG_END)
         go_on(journey, &run);
 }
 
