@@ -99,13 +99,14 @@ static int create_vm(struct replay *replay, const struct replay_options *options
     return error;
 }
 
-static int attach_checker(struct replay *replay, char *message, size_t size)
+static int attach_checker(struct replay *replay, const struct replay_options *options,
+                          char *message, size_t size)
 {
     struct trace_reader *reader;
     int error = trace_reader_open(&reader, replay->path, message, size);
 
     if (!error)
-        error = trace_checker_open(&replay->checker, reader, end_run, replay);
+        error = trace_checker_open(&replay->checker, reader, options->ignored, end_run, replay);
     if (!error)
         error = vm_attach_sink(replay->vm, trace_checker_sink(replay->checker));
     return error;
@@ -121,7 +122,7 @@ static int open_parts(struct replay *replay, const struct replay_options *option
         return error;
     error = create_vm(replay, options, cause, sizeof(cause));
     if (!error && options->check)
-        error = attach_checker(replay, cause, sizeof(cause));
+        error = attach_checker(replay, options, cause, sizeof(cause));
     if (error)
         snprintf(message, size, "%s cannot be replayed: %s", replay->path,
                  *cause ? cause : strerror(-error));

@@ -21,6 +21,7 @@ struct replay_options {
     /* Hold the events against the trace's, and stop the VM at the first difference or where the
      * trace was cut off. Without it the VM has no sink yet: the caller may attach one. */
     bool check;
+    uint32_t ignored; /* bits 1 << type of events that are not compared */
     struct vm_callbacks callbacks;
     void *context; /* of the callbacks */
 };

@@ -18,8 +18,8 @@ struct trace_checker {
     _Atomic bool ignoring;         /* the rest */
     int result;                    /* of reading the next event */
     uint64_t events;               /* that were equal */
-    uint64_t position;             /* of the next */
     struct trace_event ring[RING]; /* [events % RING] is the next */
+    uint64_t number[RING];         /* of those events */
     struct trace_event happened;
     bool has_happened;
 };
@@ -76,9 +76,9 @@ static void read_next(struct trace_checker *checker)
     struct trace_event *next = next_of(checker);
 
     do {
-        checker->position = trace_reader_position(checker->reader);
+        checker->number[checker->events % RING] = trace_reader_position(checker->reader);
         checker->result = trace_reader_next(checker->reader, next);
-    } while (checker->result == 1 && next->type == TRACE_CHECKPOINT);
+    } while (checker->result == 1 && !(checker->sink.types >> next->type & 1));
 }
 
 /* What there is no next event after: is that the end of the run, too? */
@@ -154,18 +154,19 @@ static void finish_check(struct trace_sink *sink)
         checker->state = checker->result == -EBADMSG ? TRACE_CHECK_DAMAGED : TRACE_CHECK_EQUAL;
 }
 
-int trace_checker_open(struct trace_checker **result, struct trace_reader *reader,
+int trace_checker_open(struct trace_checker **result, struct trace_reader *reader, uint32_t ignored,
                        void (*ended)(void *context), void *context)
 {
     struct trace_checker *checker = calloc(1, sizeof(*checker));
-    uint32_t types = trace_level_types(trace_reader_level(reader));
+    uint32_t types =
+        trace_level_types(trace_reader_level(reader)) & ~(ignored | 1u << TRACE_CHECKPOINT);
 
     if (!checker) {
         trace_reader_close(reader);
         return -ENOMEM;
     }
     checker->sink = (struct trace_sink){
-        .types = types & ~(1u << TRACE_CHECKPOINT),
+        .types = types,
         .event = check_event,
         .block = types >> TRACE_BLOCK & 1 ? check_block : NULL,
         .finish = finish_check,
@@ -189,16 +190,17 @@ void trace_checker_get(const struct trace_checker *checker, struct trace_check *
 {
     *check = (struct trace_check){
         .state = checker->state,
-        .position = checker->position,
+        .position = checker->number[checker->events % RING],
         .events = checker->events,
         .error = checker->result < 0 ? checker->result : 0,
         .expected = checker->result == 1 ? &checker->ring[checker->events % RING] : NULL,
         .happened = checker->has_happened ? &checker->happened : NULL,
     };
-    for (; check->before_count < TRACE_CHECK_HISTORY && check->before_count < checker->events;
-         check->before_count++)
-        check->before[check->before_count] =
-            &checker->ring[(checker->events - 1 - check->before_count) % RING];
+    while (check->before_count < TRACE_CHECK_HISTORY && check->before_count < checker->events) {
+        unsigned at = (checker->events - 1 - check->before_count) % RING;
+        check->before[check->before_count] = &checker->ring[at];
+        check->before_position[check->before_count++] = checker->number[at];
+    }
 }
 
 int trace_checker_change_reader(struct trace_checker *checker, struct trace_reader *reader)

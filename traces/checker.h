@@ -30,17 +30,19 @@ struct trace_check {
     const struct trace_event *happened;
     /* The last equal events, the latest first. */
     const struct trace_event *before[TRACE_CHECK_HISTORY];
+    uint64_t before_position[TRACE_CHECK_HISTORY]; /* their numbers */
     unsigned before_count;
 };
 
 /*
- * Reads on from the reader's place; the reader becomes the checker's. `ended` (may be NULL) is
+ * Reads on from the reader's place; the reader becomes the checker's. Compares events of the types
+ * that the trace's level has, but for those in `ignored` (bits 1 << type). `ended` (may be NULL) is
  * called on the vCPU's thread as soon as the state is final while the run goes on: the run should
  * be ended. Returns 0 or -ENOMEM; the reader is closed then.
  */
 int trace_checker_open(struct trace_checker **checker, struct trace_reader *reader,
-                       void (*ended)(void *context), void *context);
-/* Its sink, which wants what the trace's level has; valid until trace_checker_close. Its finish
+                       uint32_t ignored, void (*ended)(void *context), void *context);
+/* Its sink, which wants what is compared; valid until trace_checker_close. Its finish
  * tells that the run is over. */
 struct trace_sink *trace_checker_sink(struct trace_checker *checker);
 /* How it stands. What the pointers point to is valid until the next event. */

@@ -23,6 +23,9 @@
 #define KEY_HASH_MEMORY 0x1003
 #define KEY_GDB         0x1004
 
+/* Events that depend on where the engine stops on the way: it looks up code once more then. */
+#define STOPS_CHANGE (1u << TRACE_WALK)
+
 #define FIND_MAX             64
 #define CONSOLE_KEPT         (64u << 10) /* bytes of the console so far */
 #define PROGRESS_NANOSECONDS 500000000
@@ -398,6 +401,7 @@ static int run(struct session *session, char *message, size_t size)
         .find = request->find,
         .find_count = request->find_count,
         .check = !request->gdb,
+        .ignored = request->goal_count ? STOPS_CHANGE : 0,
         .callbacks = {.console_write = on_console, .progress = on_progress},
         .context = session,
     };

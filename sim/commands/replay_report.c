@@ -202,7 +202,7 @@ void replay_print_place(FILE *file, struct replay *replay, const struct replay_p
             (double)run.simulated_cycles / (double)run.tsc_hz, cpu_mode_name(cpu_mode(cpu)),
             cpu->state.rip, text);
     if (check.before_count)
-        print_event(file, "before", check.position - 1, check.before[0]);
+        print_event(file, "before", check.before_position[0], check.before[0]);
     if (check.expected)
         print_event(file, "after", check.position, check.expected);
     print_registers(file, &cpu->state);
@@ -255,7 +255,7 @@ json_t *replay_place_json(struct replay *replay, const struct replay_place *plac
                             json_sprintf("%016" PRIx64, vm_debug_hash_memory(vm)));
     if (check.before_count)
         json_object_set_new(object, "before",
-                            event_json(check.position - 1, check.before[0], NULL));
+                            event_json(check.before_position[0], check.before[0], NULL));
     if (check.expected)
         json_object_set_new(object, "after", event_json(check.position, check.expected, NULL));
     return object;
@@ -306,7 +306,7 @@ void replay_print_difference(FILE *file, const char *trace, const struct trace_c
             "vtxsim: %s: event %" PRIu64 " differs%s%s; %" PRIu64 " events before it are equal\n",
             trace, check->position, field ? " in " : "", field ? field->name : "", check->events);
     for (unsigned i = check->before_count; i > 0; i--)
-        print_event(file, "equal", check->position - i, check->before[i - 1]);
+        print_event(file, "equal", check->before_position[i - 1], check->before[i - 1]);
     print_one(file, "trace", check->position, expected);
     print_one(file, "replay", check->position, happened);
     if (!expected || !happened)
@@ -331,7 +331,8 @@ json_t *replay_check_json(const struct trace_check *check)
         return object;
     before = json_array();
     for (unsigned i = check->before_count; i > 0; i--)
-        json_array_append_new(before, event_json(check->position - i, check->before[i - 1], NULL));
+        json_array_append_new(
+            before, event_json(check->before_position[i - 1], check->before[i - 1], NULL));
     json_object_set_new(object, "before", before);
     if (expected)
         json_object_set_new(object, "trace", event_json(check->position, expected, NULL));
