@@ -263,9 +263,10 @@ Test(sim_lifecycle, creation_fails)
         {"cpus", "2", -ENOTSUP, "--cpus 1"},
         {"ept", "off", -ENOTSUP, "EPT"},
         {"unrestricted-guest", "off", -ENOTSUP, "unrestricted guest"},
-        {"backend", "kvm", -ENOTSUP, "unicorn"},
+        {"backend", "kvm", -ENOENT, "/nonexistent/kvm"},
     };
 
+    setenv("VTXSIM_KVM_DEVICE", "/nonexistent/kvm", 1);
     for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         char message[CONFIG_MESSAGE_SIZE] = "";
         struct vm *vm = (struct vm *)&vm;
