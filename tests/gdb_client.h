@@ -46,9 +46,8 @@ static uint16_t port_of(FILE *errors)
     return 0;
 }
 
-static _Noreturn void serve(bool backwards, const char *trace)
+static _Noreturn void serve(bool backwards, const struct machine_setting *settings)
 {
-    const struct machine_setting settings[] = {{"trace", trace}, {NULL, NULL}};
     struct gdb_server *server;
     struct timeline *timeline = NULL;
     struct machine machine = {0};
@@ -57,7 +56,7 @@ static _Noreturn void serve(bool backwards, const char *trace)
     alarm(SECONDS_MAX);
     if (backwards && timeline_start(&timeline))
         _exit(90);
-    machine_create(&machine, "gdb.elf", trace ? settings : NO_SETTINGS);
+    machine_create(&machine, "gdb.elf", settings);
     if (gdb_server_create(&server, "0", message, sizeof(message)))
         _exit(91);
     gdb_server_attach(server, machine.vm, timeline);
@@ -84,7 +83,7 @@ static void client_connect(uint16_t port)
 }
 
 /* Starts a server and connects to it. */
-static void client_start(bool backwards, const char *trace)
+static void client_start(bool backwards, const struct machine_setting *settings)
 {
     int errors[2];
 
@@ -95,7 +94,7 @@ static void client_start(bool backwards, const char *trace)
         dup2(errors[1], STDERR_FILENO);
         close(errors[0]);
         close(errors[1]);
-        serve(backwards, trace);
+        serve(backwards, settings);
     }
     close(errors[1]);
     FILE *file = fdopen(errors[0], "r");

@@ -62,7 +62,7 @@ Test(sim_gdb, answers_packets)
         {"?", "T05thread:1;"},
     };
 
-    client_start(false, NULL);
+    client_start(false, NO_SETTINGS);
     for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 
         continue;
@@ -77,7 +77,7 @@ Test(sim_gdb, answers_packets)
 
 Test(sim_gdb, insists_on_checksums_until_told_not_to)
 {
-    client_start(false, NULL);
+    client_start(false, NO_SETTINGS);
     send_bytes("$?#00", 5);
     cr_expect_eq(next_byte(), '-');
     send_bytes("$?#3f", 5);
@@ -105,7 +105,7 @@ Test(sim_gdb, survives_what_is_no_packet)
     unsigned seed = (unsigned)getpid();
     static char packet[40000];
 
-    client_start(false, NULL);
+    client_start(false, NO_SETTINGS);
     memset(packet, 'a', sizeof(packet));
     packet[0] = 'm';
     send_packet(packet, sizeof(packet)); /* longer than the server takes */
@@ -153,7 +153,7 @@ static void run_to(uint64_t address)
 
 Test(sim_gdb, shows_registers_of_all_kinds)
 {
-    client_start(false, NULL);
+    client_start(false, NO_SETTINGS);
     cr_expect_eq(get_register("cr0") & 1, 1); /* Multiboot: protected mode */
     cr_expect_eq(get_register("efer"), 0);
     run_to(symbol("registers_set"));
@@ -218,7 +218,7 @@ Test(sim_gdb, writes_registers_that_may_be_written)
         {"eflags", "46080000", "OK"},
     };
 
-    client_start(false, NULL);
+    client_start(false, NO_SETTINGS);
     run_to(symbol("registers_set"));
     for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         unsigned number = register_number(cases[i].name);
@@ -243,7 +243,7 @@ Test(sim_gdb, reads_and_writes_memory)
 {
     uint64_t sources = symbol("sources"), end = 32 << 20;
 
-    client_start(false, NULL);
+    client_start(false, NO_SETTINGS);
     run_to(symbol("do_round"));
     cr_expect_eq(memory(sources + 8 * 15, 8), 16);
     cr_expect_eq(memory(sources - 4096, 1), memory(sources - 4096, 8) & 0xff);
@@ -282,7 +282,7 @@ Test(sim_gdb, breakpoints_do_not_show)
     uint64_t guarded = symbol("guarded"), write_value = symbol("write_value"), stops = 0;
     uint64_t before, code;
 
-    client_start(false, NULL);
+    client_start(false, NO_SETTINGS);
     ask("qSupported:swbreak+;hwbreak+");
     run_to(symbol("do_round"));
     code = memory(guarded, 8);
@@ -333,7 +333,7 @@ Test(sim_gdb, watchpoints_stop_behind_the_access)
 
         snprintf(expected, sizeof(expected), "T05thread:1;%s:%llx;", cases[i].name,
                  (unsigned long long)address);
-        client_start(false, NULL);
+        client_start(false, NO_SETTINGS);
         if (strcmp(cases[i].variable, "gates"))
             run_to(symbol("do_round"));
         expect_ok(ask("Z%c,%llx,%x", cases[i].type, (unsigned long long)address, cases[i].size));
@@ -351,7 +351,7 @@ Test(sim_gdb, watchpoints_stop_behind_the_access)
 
 Test(sim_gdb, steps)
 {
-    client_start(false, NULL);
+    client_start(false, NO_SETTINGS);
     run_to(symbol("do_round"));
     uint64_t before = instructions();
     for (unsigned i = 0; i < 300; i++)
@@ -385,9 +385,53 @@ Test(sim_gdb, steps)
     cr_expect_eq(client_end(), 1);
 }
 
+static char *slurp(const char *path, size_t *size)
+{
+    char *data = malloc(1 << 20);
+    FILE *file = fopen(path, "re");
+
+    cr_assert_not_null(file, "%s", path);
+    *size = fread(data, 1, 1 << 20, file);
+    fclose(file);
+    unlink(path);
+    return data;
+}
+
+/* The same run, byte for byte, with hundreds of stops. */
+Test(sim_gdb, a_trace_does_not_show_the_debugger)
+{
+    static const char *const levels[] = {"exits", "translations", "memory"};
+    char plain[] = "/tmp/vtxsim-gdb-XXXXXX", debugged[] = "/tmp/vtxsim-gdb-XXXXXX";
+    struct machine machine = {0};
+    size_t size, size2;
+
+    for (unsigned i = 0; i < 3; i++) {
+        close(mkstemp(strcpy(plain, "/tmp/vtxsim-gdb-XXXXXX")));
+        close(mkstemp(strcpy(debugged, "/tmp/vtxsim-gdb-XXXXXX")));
+        machine_create(&machine, "gdb.elf", SETTINGS({"trace", plain}, {"trace-level", levels[i]}));
+        machine_run(&machine);
+        machine_destroy(&machine);
+
+        client_start(false, SETTINGS({"trace", debugged}, {"trace-level", levels[i]}));
+        expect_ok(ask("Z0,%llx,1", (unsigned long long)symbol("do_round")));
+        expect_ok(ask("Z0,%llx,1", (unsigned long long)symbol("guarded")));
+        expect_ok(ask("Z2,%llx,8", (unsigned long long)symbol("total")));
+        expect_ok(ask("Z3,%llx,8", (unsigned long long)symbol("sources")));
+        for (unsigned n = 0; !strstr(ask(n % 10 < 4 ? "s" : "c"), "replaylog:end"); n++)
+            ;
+        ask("c");
+        cr_assert_eq(client_end(), 1);
+
+        char *data = slurp(plain, &size), *data2 = slurp(debugged, &size2);
+        cr_expect(size == size2 && !memcmp(data, data2, size), "level %s", levels[i]);
+        free(data);
+        free(data2);
+    }
+}
+
 Test(sim_gdb, interrupts_and_lets_go)
 {
-    client_start(false, NULL);
+    client_start(false, NO_SETTINGS);
     run_to(symbol("do_round"));
     /* For ever: a jump to itself in place of the next instruction. */
     uint64_t rip = get_register("rip");
@@ -427,7 +471,7 @@ Test(sim_gdb, monitor_tells_what_gdb_has_no_words_for)
         {"", "there is no command"},
     };
 
-    client_start(false, NULL);
+    client_start(false, NO_SETTINGS);
     run_to(symbol("guarded"));
     for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++)
         cr_expect(strstr(monitor(cases[i].command), cases[i].says), "%s: %s", cases[i].command,

@@ -34,7 +34,7 @@ Test(sim_gdb_reverse, steps_lead_back_through_the_same_states)
     enum { STEPS = 25 };
     char *states[STEPS];
 
-    client_start(true, NULL);
+    client_start(true, NO_SETTINGS);
     cr_assert(strstr(ask("qSupported"), "ReverseStep+;ReverseContinue+"));
     go_to(symbol("write_value")); /* from here: the guest's debug exception, an exit, ... */
     for (unsigned i = 0; i < STEPS; i++) {
@@ -59,7 +59,7 @@ Test(sim_gdb_reverse, steps_lead_back_through_the_same_states)
 
 Test(sim_gdb_reverse, begin_and_end_are_told)
 {
-    client_start(true, NULL);
+    client_start(true, NO_SETTINGS);
     cr_expect_str_eq(ask("bs"), "T05thread:1;replaylog:begin;");
     cr_expect_str_eq(ask("bc"), "T05thread:1;replaylog:begin;");
     for (unsigned i = 0; i < 3; i++) {
@@ -86,7 +86,7 @@ Test(sim_gdb_reverse, finds_the_writes_of_a_variable)
     uint64_t value = symbol("value"), round = symbol("round");
     char expected[64];
 
-    client_start(true, NULL);
+    client_start(true, NO_SETTINGS);
     go_to(symbol("finish"));
     cr_assert_eq(memory(value, 8), 193 * 193);
     expect_ok(ask("Z2,%llx,8", (unsigned long long)value));
@@ -113,7 +113,7 @@ Test(sim_gdb_reverse, finds_breakpoints)
 {
     uint64_t do_round = symbol("do_round"), guarded = symbol("guarded");
 
-    client_start(true, NULL);
+    client_start(true, NO_SETTINGS);
     ask("qSupported:swbreak+");
     go_to(symbol("finish"));
     expect_ok(ask("Z0,%llx,1", (unsigned long long)do_round));
@@ -139,7 +139,7 @@ Test(sim_gdb_reverse, a_count_names_one_state)
     uint64_t count[PLACES];
     char *states[PLACES] = {NULL};
 
-    client_start(true, NULL);
+    client_start(true, NO_SETTINGS);
     cr_assert_str_eq(ask("c"), "T05thread:1;replaylog:end;");
     uint64_t all = instructions();
     for (unsigned i = 0; i < PLACES; i++)
@@ -168,7 +168,7 @@ Test(sim_gdb_reverse, changes_stay_where_they_were_made)
 {
     uint64_t value = symbol("value");
 
-    client_start(true, NULL);
+    client_start(true, NO_SETTINGS);
     go_to(symbol("copy"));
     uint64_t here = instructions();
     expect_ok(ask("M%llx,8:0100000000000000", (unsigned long long)value));
@@ -187,7 +187,7 @@ Test(sim_gdb_reverse, changes_stay_where_they_were_made)
 /* A debugger that comes back finds the guest where the one before left it. */
 Test(sim_gdb_reverse, comes_and_goes)
 {
-    client_start(true, NULL);
+    client_start(true, NO_SETTINGS);
     go_to(symbol("do_round"));
     uint64_t rip = get_register("rip");
     expect_ok(ask("M%llx,2:ebfe", (unsigned long long)rip)); /* it stays here */

@@ -87,7 +87,7 @@ bool unicorn_is_code_breakpoint(const struct unicorn_engine *engine, const struc
 {
     return (db->tb->flags & HF_BREAKPOINTS) &&
            (breakpoints_met(&engine->cpu->state, BREAKPOINT_FETCH, db->pc_next, 1) ||
-            unicorn_debug_has_code(engine, db->pc_next));
+            (!engine->tracing.measuring && unicorn_debug_has_code(engine, db->pc_next)));
 }
 
 /* The block in place of an instruction with a breakpoint: translate.c puts PAUSE there. */

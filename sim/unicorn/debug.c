@@ -9,6 +9,7 @@
  */
 #include <string.h>
 
+#include "cpu/breakpoints.h"
 #include "sim/unicorn/engine_state.h"
 #include "sim/unicorn/originals.h"
 #include "sim/vm_internal.h"
@@ -108,6 +109,13 @@ void unicorn_debug_points_changed(struct unicorn_engine *engine)
 bool unicorn_debug_has_code(const struct unicorn_engine *engine, uint64_t address)
 {
     return engine->debugger.code_active && is_prepared_code(&engine->debugger, address);
+}
+
+bool unicorn_debug_is_stop(const struct unicorn_engine *engine, const struct translator *db)
+{
+    return (db->tb->flags & HF_BREAKPOINTS) && db->max_insns > 1 &&
+           unicorn_debug_has_code(engine, db->pc_first) &&
+           !breakpoints_met(&engine->cpu->state, BREAKPOINT_FETCH, db->pc_first, 1);
 }
 
 bool unicorn_debug_watches(const struct unicorn_engine *engine, uint64_t address, uint64_t length)

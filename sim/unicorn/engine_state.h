@@ -241,6 +241,8 @@ void unicorn_code_breakpoints(struct unicorn_engine *engine);
 void unicorn_debug_points_changed(struct unicorn_engine *engine);
 /* True if blocks must end in front of a linear address. */
 bool unicorn_debug_has_code(const struct unicorn_engine *engine, uint64_t address);
+/* True if a block is nothing but the stop in front of a debugger's breakpoint. */
+bool unicorn_debug_is_stop(const struct unicorn_engine *engine, const struct translator *db);
 /* True if accesses to a range must take the slow path. */
 bool unicorn_debug_watches(const struct unicorn_engine *engine, uint64_t address, uint64_t length);
 /* True if an access meets a watchpoint; *point is its address. */

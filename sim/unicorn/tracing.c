@@ -89,11 +89,19 @@ static void observe_flush(void *context, enum mmu_flush kind, unsigned type, uin
 /* --- Blocks -------------------------------------------------------------------------------------
  */
 
+/* A block that is translated only in part: to stop behind so many instructions, or perhaps in front
+ * of a debugger's breakpoint. */
+static bool is_cut(const struct unicorn_engine *engine, const struct translation_block *tb)
+{
+    return (tb->cflags & CFLAGS_COUNT) ||
+           ((tb->flags & HF_BREAKPOINTS) && engine->debugger.code_active);
+}
+
 /* The size of a block that is translated only in part is found by translating it twice. */
 EXPORT void gen_intermediate_code_x86_64(void *cs, struct translation_block *tb, int max_insns)
 {
     struct unicorn_engine *engine = unicorn_current;
-    if (engine && engine->tracing.blocks && (tb->cflags & CFLAGS_COUNT)) {
+    if (engine && engine->tracing.blocks && is_cut(engine, tb)) {
         engine->tracing.measuring = true;
         ORIGINAL(gen_intermediate_code_x86_64)(cs, tb, BLOCK_MAX);
         engine->tracing.whole = tb->icount;
@@ -117,10 +125,13 @@ void unicorn_tracing_block_start(struct unicorn_engine *engine, const struct tra
     struct tracing *tracing = &engine->tracing;
     void *tcg = engine->capture_context;
     struct tcg_operation *unused;
-    bool cut = db->tb->cflags & CFLAGS_COUNT;
+    bool cut = is_cut(engine, db->tb);
     void *arguments[5] = {(void *)engine->capture_env};
     unsigned count = 1;
 
+    tracing->size_operation = NULL;
+    if (unicorn_debug_is_stop(engine, db)) /* no block of the guest's */
+        return;
     arguments[count++] = emit_constant(tcg, db->tb->pc, &unused);
     arguments[count++] = emit_constant(tcg, 0, &tracing->size_operation);
     if (cut) {
@@ -136,8 +147,10 @@ void unicorn_tracing_block_start(struct unicorn_engine *engine, const struct tra
 void unicorn_tracing_block_end(struct unicorn_engine *engine, const struct translator *db)
 {
     struct tracing *tracing = &engine->tracing;
+    if (!tracing->size_operation)
+        return;
     tracing->size_operation->args[1] = (uint64_t)db->num_insns;
-    if (db->tb->cflags & CFLAGS_COUNT)
+    if (is_cut(engine, db->tb))
         tracing->end_operation->args[1] = db->pc_next;
 }
 
