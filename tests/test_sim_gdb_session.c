@@ -1,0 +1,235 @@
+/*
+ * Sessions with GDB itself, as a user has them: a guest with symbols is recorded, and debugged in
+ * its replay.
+ */
+#define _GNU_SOURCE
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SECONDS_MAX 100 /* then a session that hangs is ended */
+
+static char build[512], folder[] = "/tmp/vtxsim-session-XXXXXX", output[1 << 16];
+
+static void begin(void)
+{
+    ssize_t length = readlink("/proc/self/exe", build, sizeof(build) - 1);
+
+    cr_assert_gt(length, 0);
+    build[length] = '\0';
+    *strrchr(build, '/') = '\0';
+    *strrchr(build, '/') = '\0';
+    cr_assert_not_null(mkdtemp(folder));
+    cr_assert_eq(chdir(folder), 0);
+    setenv("ASAN_OPTIONS", "detect_leaks=0", 1); /* the engine's library keeps some */
+    setenv("BUILD", build, 1);
+    alarm(SECONDS_MAX);
+}
+
+static void end(void)
+{
+    cr_assert_eq(chdir("/"), 0);
+    char command[64];
+    snprintf(command, sizeof(command), "rm -r %s", folder);
+    cr_expect_eq(system(command), 0);
+}
+
+TestSuite(sim_gdb_session, .init = begin, .fini = end);
+
+static int shell(const char *command)
+{
+    int status = system(command);
+
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* Starts the server and returns its port. */
+static unsigned serve(const char *command, pid_t *pid)
+{
+    char line[256] = "";
+    int errors[2];
+
+    cr_assert_eq(pipe(errors), 0);
+    *pid = fork();
+    if (*pid == 0) {
+        dup2(errors[1], STDERR_FILENO);
+        close(errors[0]);
+        close(errors[1]);
+        execl("/bin/sh", "sh", "-c", command, NULL);
+        _exit(99);
+    }
+    close(errors[1]);
+    FILE *file = fdopen(errors[0], "r");
+    while (fgets(line, sizeof(line), file) && !strstr(line, "target remote"))
+        ;
+    /* It stays open: what else the server says must not end it. */
+    char *colon = strrchr(line, ':');
+    cr_assert_not_null(colon, "%s: %s", command, line);
+    return (unsigned)atoi(colon + 1);
+}
+
+/* Runs GDB with commands; what it says is in `output`. */
+static void debug(unsigned port, const char *const *commands)
+{
+    FILE *script = fopen("script", "w");
+
+    fputs("set pagination off\nset confirm off\nset width 0\n", script);
+    fprintf(script, "file %s/guests/gdb.elf\ntarget remote 127.0.0.1:%u\n", build, port);
+    for (; *commands; commands++)
+        fprintf(script, "%s\n", *commands);
+    fclose(script);
+    FILE *gdb = popen("gdb -nx -batch -x script 2>&1", "r");
+    output[fread(output, 1, sizeof(output) - 1, gdb)] = '\0';
+    pclose(gdb);
+}
+
+/* The texts must stand in the output one behind the other. */
+static void expect(const char *const *texts)
+{
+    const char *place = output;
+
+    for (; *texts; texts++) {
+        const char *found = strstr(place, *texts);
+
+        cr_assert_not_null(found, "\"%s\" is missing; from where it should come:\n%s\n--- all:\n%s",
+                           *texts, place, output);
+        place = found + strlen(*texts);
+    }
+}
+
+static void need_gdb(void)
+{
+    if (shell("gdb --version >/dev/null 2>&1"))
+        cr_skip_test("there is no gdb on this machine");
+}
+
+Test(sim_gdb_session, a_replay_back_to_the_write)
+{
+    static const char *const commands[] = {
+        "break write_value",
+        "continue",
+        "print n",
+        "backtrace",
+        "finish",
+        "print value",
+        "stepi",
+        "info registers cr0 efer lstar fs_base",
+        "print $xmm3.v4_float",
+        "print $st1",
+        "delete",
+        "break finish",
+        "continue",
+        "print value",
+        "watch value",
+        "reverse-continue", /* to the write that made the value */
+        "print round",
+        "print value",
+        "stepi",
+        "print value",
+        "reverse-stepi",
+        "print value",
+        "reverse-finish",
+        "delete",
+        "monitor to 0",
+        "reverse-continue",
+        "monitor instructions",
+        "tbreak do_round if n == 77",
+        "continue",
+        "print n",
+        "print debug_hits",
+        "monitor walk $rip",
+        "delete",
+        "continue",
+        "kill",
+        NULL,
+    };
+    static const char *const said[] = {
+        "write_value (n=3)",
+        "$1 = 3",
+        "#1 ",
+        "do_round (n=n@entry=3)",
+        "$2 = 9",
+        "cr0 ",
+        "[ PE ET NE PG ]",
+        "[ LME LMA NXE ]",
+        "0xffffffff81234560",
+        "$3 = {1, 2, 3, 4}",
+        "$4 = 3.14159265358979",
+        "finish ()",
+        "$5 = 37249", /* 193 squared */
+        "Old value = 37249",
+        "New value = 33489",
+        "write_value (n=",
+        "$6 = 193",
+        "$7 = 33489",
+        "$8 = 37249",
+        "$9 = 33489",
+        "do_round (n=n@entry=193)",
+        "goes to instruction 0",
+        "0 instructions retired",
+        "do_round (n=n@entry=77)",
+        "$10 = 77",
+        "$11 = 77",
+        "PML4E",
+        "EPT PDE",
+        "page of ",
+        "No more reverse-execution history",
+        NULL,
+    };
+    pid_t pid;
+    int status;
+
+    need_gdb();
+    shell("$BUILD/vtxsim run --memory 32M --trace t.vtx $BUILD/guests/gdb.elf >/dev/null 2>&1");
+    debug(serve("exec $BUILD/vtxsim replay --gdb 0 t.vtx >console", &pid), commands);
+    expect(said);
+    cr_expect_eq(waitpid(pid, &status, 0), pid);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status 0x%x", (unsigned)status);
+    /* However often the guest has gone there and back, its console came out once. */
+    cr_expect_eq(shell("test $(tr -d '.\\n' <console | wc -c) -eq 0 &&"
+                       " test $(tr -d '\\n' <console | wc -c) -eq 200"),
+                 0);
+}
+
+Test(sim_gdb_session, a_run)
+{
+    static const char *const commands[] = {
+        "print $cs",
+        "info registers rip cr0",
+        "tbreak guest_main",
+        "continue",
+        "next",
+        "info threads",
+        "set var total = 1000",
+        "tbreak finish",
+        "continue",
+        "print total",
+        "detach",
+        NULL,
+    };
+    static const char *const said[] = {
+        "start32 ()",
+        "[ PE ET NE ]",
+        "guest_main ()",
+        "processor 0, CPL 0",
+        "finish ()",
+        "$2 = 21100",
+        "[Inferior 1 (Remote target) detached]",
+        NULL,
+    };
+    pid_t pid;
+    int status;
+
+    need_gdb();
+    debug(serve("exec $BUILD/vtxsim run --memory 32M --gdb 127.0.0.1:0 $BUILD/guests/gdb.elf "
+                ">console",
+                &pid),
+          commands);
+    expect(said);
+    cr_expect_eq(waitpid(pid, &status, 0), pid);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 1, "status 0x%x", (unsigned)status);
+}
