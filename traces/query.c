@@ -1,18 +1,15 @@
 /* Queries: a parser by recursive descent into a tree, and its evaluation. */
 #include "traces/query.h"
 
-#include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "traces/query_field.h"
+#include "traces/query_words.h"
 
 #define NODES_MAX 256
 #define DEPTH_MAX 64
-#define WORD_MAX  256
 
 enum node_kind { NODE_AND, NODE_OR, NODE_NOT, NODE_COMPARISON };
 enum relation { EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL, BITS, IN, CONTAINS };
@@ -30,160 +27,19 @@ struct node {
     enum relation relation;
     struct query_field field;
     struct operand *operand;
-    char bytes[WORD_MAX]; /* what TRACE_FIELD_BYTES are compared with */
-    size_t length;        /* of bytes */
+    char bytes[QUERY_WORD_MAX]; /* what TRACE_FIELD_BYTES are compared with */
+    size_t length;              /* of bytes */
 };
 
 struct trace_query {
     struct node *root;
 };
 
-/* --- Words of the text
- * ------------------------------------------------------------------------------- */
-
-enum token { END, NAME, NUMBER, STRING, SIGN };
-
 struct parser {
-    const char *text, *at;
+    struct query_words words;
     const struct trace_names *names;
-    enum token token;
-    const char *start; /* of the token */
-    char word[WORD_MAX];
-    size_t length; /* of word */
-    uint64_t number;
     unsigned nodes, depth;
-    int error;
-    char *message;
-    size_t message_size;
 };
-
-__attribute__((format(printf, 2, 3))) static void fail(struct parser *parser, const char *format,
-                                                       ...)
-{
-    va_list arguments;
-    int used;
-
-    if (parser->error)
-        return;
-    parser->error = -EINVAL;
-    used = snprintf(parser->message, parser->message_size,
-                    "column %td: ", parser->start - parser->text + 1);
-    if (used < 0 || (size_t)used >= parser->message_size)
-        return;
-    va_start(arguments, format);
-    vsnprintf(parser->message + used, parser->message_size - (size_t)used, format, arguments);
-    va_end(arguments);
-}
-
-static bool in_name(const char *at)
-{
-    return isalnum((unsigned char)*at) || strchr("_$@", *at) != NULL ||
-           (*at == '-' && isalnum((unsigned char)at[1])) || (*at == '.' && at[1] != '.');
-}
-
-/* A string in quotes; \xHH, \n and \ before any other character. */
-static void take_string(struct parser *parser)
-{
-    char quote = *parser->at++;
-
-    parser->token = STRING;
-    parser->length = 0;
-    while (*parser->at && *parser->at != quote) {
-        char c = *parser->at++;
-
-        if (c == '\\' && *parser->at) {
-            c = *parser->at++;
-            if (c == 'n') {
-                c = '\n';
-            } else if (c == 'x' && isxdigit((unsigned char)*parser->at)) {
-                char digits[3] = {parser->at[0], parser->at[1], 0};
-                char *end;
-
-                c = (char)strtoul(digits, &end, 16);
-                parser->at += end - digits;
-            }
-        }
-        if (parser->length < WORD_MAX - 1)
-            parser->word[parser->length++] = c;
-    }
-    if (*parser->at)
-        parser->at++;
-    else
-        fail(parser, "the string has no end: close it with %c", quote);
-    parser->word[parser->length] = '\0';
-}
-
-static void take_number(struct parser *parser)
-{
-    char *end;
-
-    errno = 0;
-    parser->number = strtoull(parser->at, &end, 0);
-    parser->token = NUMBER;
-    if (errno || isalnum((unsigned char)*end))
-        fail(parser, "\"%.*s\" is not a number", (int)strcspn(parser->at, " )}"), parser->at);
-    parser->at = end;
-}
-
-static void take_name(struct parser *parser)
-{
-    parser->token = NAME;
-    parser->length = 0;
-    for (; *parser->at && in_name(parser->at); parser->at++)
-        if (parser->length < WORD_MAX - 1)
-            parser->word[parser->length++] = *parser->at;
-    parser->word[parser->length] = '\0';
-}
-
-static void take_sign(struct parser *parser)
-{
-    static const char *const signs[] = {"==", "!=", "<=", ">=", "&&", "||", "..", "=", "<", ">",
-                                        "!",  "&",  "~",  "(",  ")",  "{",  "}",  ",", "+"};
-
-    parser->token = SIGN;
-    for (unsigned i = 0; i < sizeof(signs) / sizeof(*signs); i++) {
-        parser->length = strlen(signs[i]);
-        if (strncmp(parser->at, signs[i], parser->length) != 0)
-            continue;
-        memcpy(parser->word, signs[i], parser->length + 1);
-        parser->at += parser->length;
-        return;
-    }
-    fail(parser, "'%c' has no meaning here", *parser->at);
-}
-
-static void advance(struct parser *parser)
-{
-    while (isspace((unsigned char)*parser->at))
-        parser->at++;
-    parser->start = parser->at;
-    parser->word[0] = '\0';
-    if (parser->error || !*parser->at)
-        parser->token = END;
-    else if (isdigit((unsigned char)*parser->at))
-        take_number(parser);
-    else if (isalpha((unsigned char)*parser->at) || *parser->at == '_')
-        take_name(parser);
-    else if (*parser->at == '"' || *parser->at == '\'')
-        take_string(parser);
-    else
-        take_sign(parser);
-}
-
-/* Takes a sign or a word of the language if it is there. */
-static bool accept(struct parser *parser, const char *word)
-{
-    if ((parser->token != SIGN && parser->token != NAME) || strcmp(parser->word, word) != 0)
-        return false;
-    advance(parser);
-    return true;
-}
-
-static void expect(struct parser *parser, const char *word)
-{
-    if (!accept(parser, word))
-        fail(parser, "\"%s\" is missing here", word);
-}
 
 /* --- Operands
  * ---------------------------------------------------------------------------------------- */
@@ -261,25 +117,26 @@ static bool takes_symbols(const struct query_field *field)
 static void parse_value(struct parser *parser, const struct query_field *field,
                         struct operand *operand)
 {
-    if (parser->token == NUMBER) {
+    if (parser->words.token == QUERY_VALUE) {
         for (unsigned type = 1; type < TRACE_EVENT_TYPES; type++) {
             operand->valid[type] = true;
-            operand->low[type] = operand->high[type] = parser->number;
+            operand->low[type] = operand->high[type] = parser->words.number;
         }
-    } else if (parser->token == NAME) {
-        if (!find_name_in_types(parser, field, parser->word, operand))
-            fail(parser, "the field has no value \"%s\"%s", parser->word,
-                 takes_symbols(field) ? ": no symbol has this name (are symbols given?)" : "");
+    } else if (parser->words.token == QUERY_NAME) {
+        if (!find_name_in_types(parser, field, parser->words.word, operand))
+            query_fail(&parser->words, "the field has no value \"%s\"%s", parser->words.word,
+                       takes_symbols(field) ? ": no symbol has this name (are symbols given?)"
+                                            : "");
     } else {
-        fail(parser, "a number or a name is missing here");
+        query_fail(&parser->words, "a number or a name is missing here");
     }
-    advance(parser);
-    if (accept(parser, "+")) {
-        if (parser->token != NUMBER)
-            fail(parser, "a number is missing here");
+    query_advance(&parser->words);
+    if (query_accept(&parser->words, "+")) {
+        if (parser->words.token != QUERY_VALUE)
+            query_fail(&parser->words, "a number is missing here");
         for (unsigned type = 1; type < TRACE_EVENT_TYPES; type++)
-            operand->high[type] = operand->low[type] += parser->number;
-        advance(parser);
+            operand->high[type] = operand->low[type] += parser->words.number;
+        query_advance(&parser->words);
     }
 }
 
@@ -289,11 +146,11 @@ static struct operand *parse_range(struct parser *parser, const struct query_fie
     struct operand *operand = calloc(1, sizeof(*operand)), end = {0};
 
     if (!operand) {
-        parser->error = -ENOMEM;
+        parser->words.error = -ENOMEM;
         return NULL;
     }
     parse_value(parser, field, operand);
-    if (!accept(parser, ".."))
+    if (!query_accept(&parser->words, ".."))
         return operand;
     parse_value(parser, field, &end);
     for (unsigned type = 1; type < TRACE_EVENT_TYPES; type++) {
@@ -307,9 +164,9 @@ static struct operand *parse_list(struct parser *parser, const struct query_fiel
 {
     struct operand *first = parse_range(parser, field), *last = first;
 
-    while (last && !parser->error && accept(parser, ","))
+    while (last && !parser->words.error && query_accept(&parser->words, ","))
         last = last->next = parse_range(parser, field);
-    expect(parser, "}");
+    query_expect(&parser->words, "}");
     return first;
 }
 
@@ -337,9 +194,9 @@ static struct node *new_node(struct parser *parser, enum node_kind kind, struct 
     struct node *node = NULL;
 
     if (++parser->nodes > NODES_MAX)
-        fail(parser, "the expression is too long");
+        query_fail(&parser->words, "the expression is too long");
     else if (!(node = calloc(1, sizeof(*node))))
-        parser->error = -ENOMEM;
+        parser->words.error = -ENOMEM;
     if (!node) {
         free_node(left);
         free_node(right);
@@ -362,14 +219,17 @@ static bool has_bytes(const struct query_field *field)
 
 static void parse_bytes(struct parser *parser, struct node *node)
 {
-    node->relation = accept(parser, "!=") ? NOT_EQUAL : accept(parser, "~") ? CONTAINS : EQUAL;
-    if (node->relation == EQUAL && !accept(parser, "==") && !accept(parser, "="))
-        fail(parser, "\"==\", \"!=\" or \"~\" (contains) is missing here");
-    if (parser->token != STRING)
-        fail(parser, "a string in quotes is missing here");
-    memcpy(node->bytes, parser->word, parser->length);
-    node->length = parser->length;
-    advance(parser);
+    node->relation = query_accept(&parser->words, "!=")  ? NOT_EQUAL
+                     : query_accept(&parser->words, "~") ? CONTAINS
+                                                         : EQUAL;
+    if (node->relation == EQUAL && !query_accept(&parser->words, "==") &&
+        !query_accept(&parser->words, "="))
+        query_fail(&parser->words, "\"==\", \"!=\" or \"~\" (contains) is missing here");
+    if (parser->words.token != QUERY_STRING)
+        query_fail(&parser->words, "a string in quotes is missing here");
+    memcpy(node->bytes, parser->words.word, parser->words.length);
+    node->length = parser->words.length;
+    query_advance(&parser->words);
 }
 
 static void parse_operator(struct parser *parser, struct node *node)
@@ -383,20 +243,20 @@ static void parse_operator(struct parser *parser, struct node *node)
     };
 
     for (unsigned i = 0; i < sizeof(operators) / sizeof(*operators); i++) {
-        if (!accept(parser, operators[i].sign))
+        if (!query_accept(&parser->words, operators[i].sign))
             continue;
         node->relation = operators[i].relation;
         node->operand = calloc(1, sizeof(*node->operand));
         if (node->operand)
             parse_value(parser, &node->field, node->operand);
         else
-            parser->error = -ENOMEM;
+            parser->words.error = -ENOMEM;
         return;
     }
     node->relation = IN;
-    if (accept(parser, "in"))
-        node->operand = accept(parser, "{") ? parse_list(parser, &node->field)
-                                            : parse_range(parser, &node->field);
+    if (query_accept(&parser->words, "in"))
+        node->operand = query_accept(&parser->words, "{") ? parse_list(parser, &node->field)
+                                                          : parse_range(parser, &node->field);
     /* Without an relation: anything but 0, told by an empty list. */
 }
 
@@ -406,15 +266,16 @@ static struct node *parse_comparison(struct parser *parser)
 
     if (!node)
         return NULL;
-    if (parser->token != NAME) {
-        fail(parser, "a field is missing here");
-    } else if (!query_field_find(parser->word, &node->field)) {
+    if (parser->words.token != QUERY_NAME) {
+        query_fail(&parser->words, "a field is missing here");
+    } else if (!query_field_find(parser->words.word, &node->field)) {
         char list[512];
 
         query_field_list(list, sizeof(list));
-        fail(parser, "\"%s\" is not a field; fields are: %s", parser->word, list);
+        query_fail(&parser->words, "\"%s\" is not a field; fields are: %s", parser->words.word,
+                   list);
     } else {
-        advance(parser);
+        query_advance(&parser->words);
         if (has_bytes(&node->field))
             parse_bytes(parser, node);
         else
@@ -430,15 +291,15 @@ static struct node *parse_not(struct parser *parser)
     struct node *node;
 
     if (++parser->depth > DEPTH_MAX)
-        fail(parser, "the expression is nested too deep");
-    if (parser->error)
+        query_fail(&parser->words, "the expression is nested too deep");
+    if (parser->words.error)
         return NULL;
-    if (accept(parser, "not") || accept(parser, "!")) {
+    if (query_accept(&parser->words, "not") || query_accept(&parser->words, "!")) {
         node = parse_not(parser);
         node = node ? new_node(parser, NODE_NOT, node, NULL) : NULL;
-    } else if (accept(parser, "(")) {
+    } else if (query_accept(&parser->words, "(")) {
         node = parse_or(parser);
-        expect(parser, ")");
+        query_expect(&parser->words, ")");
     } else {
         node = parse_comparison(parser);
     }
@@ -450,7 +311,8 @@ static struct node *parse_and(struct parser *parser)
 {
     struct node *node = parse_not(parser);
 
-    while (node && !parser->error && (accept(parser, "and") || accept(parser, "&&")))
+    while (node && !parser->words.error &&
+           (query_accept(&parser->words, "and") || query_accept(&parser->words, "&&")))
         node = new_node(parser, NODE_AND, node, parse_not(parser));
     return node;
 }
@@ -459,7 +321,8 @@ static struct node *parse_or(struct parser *parser)
 {
     struct node *node = parse_and(parser);
 
-    while (node && !parser->error && (accept(parser, "or") || accept(parser, "||")))
+    while (node && !parser->words.error &&
+           (query_accept(&parser->words, "or") || query_accept(&parser->words, "||")))
         node = new_node(parser, NODE_OR, node, parse_and(parser));
     return node;
 }
@@ -468,18 +331,20 @@ int trace_query_parse(struct trace_query **result, const char *text,
                       const struct trace_names *names, char *message, size_t size)
 {
     struct parser parser = {
-        .text = text, .at = text, .names = names, .message = message, .message_size = size};
+        .words = {.text = text, .at = text, .message = message, .message_size = size},
+        .names = names,
+    };
     struct trace_query *query = calloc(1, sizeof(*query));
 
     if (!query)
         return -ENOMEM;
-    advance(&parser);
+    query_advance(&parser.words);
     query->root = parse_or(&parser);
-    if (parser.token != END)
-        fail(&parser, "\"%s\" is not expected here", parser.start);
-    if (parser.error) {
+    if (parser.words.token != QUERY_END)
+        query_fail(&parser.words, "\"%s\" is not expected here", parser.words.start);
+    if (parser.words.error) {
         trace_query_free(query);
-        return parser.error;
+        return parser.words.error;
     }
     *result = query;
     return 0;

@@ -121,7 +121,8 @@ static const struct argp_option options[] = {
     {"type", KEY_TYPE, "TYPE,...", 0, "Only events of these types", 10},
     {NULL, 0, NULL, 0, "Names and form:", 11},
     {"symbols", KEY_SYMBOLS, "FILE", 0,
-     "Names for addresses: vmlinux, System.map, a copy of /proc/kallsyms, or the kernel's bzImage",
+     "Names for addresses: vmlinux, System.map, a copy of /proc/kallsyms, or the kernel's bzImage; "
+     "auto: the image that ran",
      11},
     {"symbols-offset", KEY_OFFSET, "N|auto", 0,
      "How far above FILE's addresses the guest had them (KASLR). Default: auto, found from the "
@@ -200,17 +201,37 @@ static bool guess_offset(struct symbols *symbols, const char *path)
     return symbols_guess_end(guess);
 }
 
+/* Where the run's kernel or image was. */
+static bool find_image(struct trace_view *view, char *path, size_t size)
+{
+    json_t *options = json_loads(trace_reader_options(view->reader), 0, NULL);
+    json_t *image = json_object_get(options, "kernel") ?: json_object_get(options, "image");
+    const char *found = json_string_value(json_object_get(image, "path"));
+
+    snprintf(path, size, "%s", found ?: "");
+    json_decref(options);
+    return *path;
+}
+
 /* Returns 0 or an exit status after a message. */
 static int open_symbols(struct trace_view *view)
 {
     const struct trace_request *request = view->request;
-    const char *offset = request->symbols_offset;
-    char message[512], *end;
+    const char *offset = request->symbols_offset, *file = request->symbols;
+    char message[512], path[4096], *end;
     uint64_t value;
 
-    if (!request->symbols)
+    if (!file)
         return 0;
-    if (symbols_load(&view->symbols, request->symbols, message, sizeof(message))) {
+    if (strcmp(file, "auto") == 0) {
+        if (!find_image(view, path, sizeof(path))) {
+            command_error("%s: it does not tell where its image was: name the file with --symbols",
+                          request->path);
+            return STATUS_NO_START;
+        }
+        file = path;
+    }
+    if (symbols_load(&view->symbols, file, message, sizeof(message))) {
         command_error("%s", message);
         return STATUS_NO_START;
     }
@@ -218,7 +239,7 @@ static int open_symbols(struct trace_view *view)
         if (!guess_offset(view->symbols, request->path) && offset)
             command_error("%s: where the kernel of %s was cannot be told from this trace; give "
                           "--symbols-offset, or boot with nokaslr",
-                          request->path, request->symbols);
+                          request->path, file);
         return 0;
     }
     errno = 0;

@@ -31,6 +31,8 @@ struct stat_state {
     struct trace_view *view;
     struct exit_statistics exits;
     struct tally tally[SECTIONS_MAX];
+    uint8_t counting[TRACE_EVENT_TYPES][SECTIONS_MAX]; /* the tables that a type counts in */
+    unsigned counting_count[TRACE_EVENT_TYPES];
     uint64_t count[TRACE_EVENT_TYPES];
     uint64_t events, instructions, time; /* the last two: least and most are the run's ends */
     uint64_t first_instructions, first_time;
@@ -87,18 +89,27 @@ static bool is_wanted(const struct stat_state *stat, uint32_t bit)
 /* --- Counting
  * ---------------------------------------------------------------------------------------- */
 
-static void count_sections(struct stat_state *stat, const struct trace_event *event)
+static void choose_sections(struct stat_state *stat)
 {
-    const struct symbols *symbols = stat->view->symbols;
-
     for (unsigned i = 0; i < trace_section_count; i++) {
         const struct trace_section *section = &trace_sections[i];
+
+        if (!is_wanted(stat, 1u << i) || (section->needs_symbols && !stat->view->symbols))
+            continue;
+        for (unsigned type = 1; type < TRACE_EVENT_TYPES; type++)
+            if (section->types >> type & 1)
+                stat->counting[type][stat->counting_count[type]++] = (uint8_t)i;
+    }
+}
+
+static void count_sections(struct stat_state *stat, const struct trace_event *event)
+{
+    for (unsigned i = 0; i < stat->counting_count[event->type]; i++) {
+        unsigned number = stat->counting[event->type][i];
         uint64_t key[2] = {0}, weight = 1;
 
-        if (!(section->types >> event->type & 1) || !is_wanted(stat, 1u << i) ||
-            (section->needs_symbols && !symbols) || !section->key(symbols, event, key, &weight))
-            continue;
-        if (tally_add(&stat->tally[i], key, weight, event))
+        if (trace_sections[number].key(stat->view->symbols, event, key, &weight) &&
+            tally_add(&stat->tally[number], key, weight, event))
             stat->error = -ENOMEM;
     }
 }
@@ -304,6 +315,7 @@ static int stat_trace(struct stat_state *stat)
     struct trace_event event;
     uint64_t number;
 
+    choose_sections(stat);
     while (!stat->error && trace_view_next(stat->view, &event, &number))
         count_event(stat, &event);
     if (stat->error) {
