@@ -192,8 +192,10 @@ static void write_sample(const char *path)
     struct trace_writer *writer;
     struct trace_sink *sink;
 
-    cr_assert_eq(
-        trace_writer_open(&writer, path, "{\"cpu\":\"skylake-client\"}", TRACE_LEVEL_MEMORY), 0);
+    cr_assert_eq(trace_writer_open(&writer, path,
+                                   "{\"cpu\":\"skylake-client\",\"image\":{\"path\":\"map\"}}",
+                                   TRACE_LEVEL_MEMORY),
+                 0);
     sink = trace_writer_sink(writer);
     for (unsigned i = 0; i < sizeof(events) / sizeof(*events); i++)
         sink->event(sink, &events[i]);
@@ -456,6 +458,8 @@ Test(sim_trace_tools, symbols)
     cr_assert_eq(atoi(output), 1);
     cr_assert_eq(run("trace stat --by function,symbol --symbols map t.vtx"), 0);
     cr_assert(strstr(output, "14   82.35%  hot"), "%s", output);
+    cr_assert_eq(run("trace grep -c 'rip in hot' --symbols auto t.vtx"), 0);
+    cr_assert_eq(atoi(output), 3);
     cr_assert_eq(run("trace dump --symbols map --symbols-offset 0x10 t.vtx"), 0);
     cr_assert(strstr(output, "first+0x50 ") && !strstr(output, "<table+0x8>"), "%s", output);
 }
