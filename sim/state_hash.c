@@ -55,6 +55,12 @@ uint64_t state_hash_registers(struct vcpu *vcpu)
     ADD(&hash, state->dr6, state->dr7);
     add_msrs(&hash, state);
     ADD(&hash, state->interruptibility, state->activity);
+    if (vcpu->engine_operations->read_fpu) {
+        uint8_t image[FXSAVE_BYTES];
+
+        vcpu->engine_operations->read_fpu(vcpu, image);
+        XXH64_update(&hash, image, sizeof(image));
+    }
     return XXH64_digest(&hash);
 }
 

@@ -27,7 +27,8 @@ void state_hash_end(struct vm *vm);
 /*
  * XXH64 over the registers of cpu.state in a fixed order and form: general-purpose registers,
  * RIP, RFLAGS, segments with their hidden parts, descriptor tables, control and debug registers,
- * MSRs that are plain state, interruptibility; x87 and SSE where the engine shows them.
+ * MSRs that are plain state, interruptibility; x87 and SSE as FXSAVE64 stores them, where the engine shows
+ * them.
  */
 uint64_t state_hash_registers(struct vcpu *vcpu);
 

@@ -122,13 +122,18 @@ static void flip(void *context, struct vm *vm, const struct vm_debug_stop *stop)
         state->cr2 ^= 1ull << 46;
     } else if (!strcmp(what, "FS.base")) {
         state->seg[SEG_FS].base ^= 8;
+    } else if (!strcmp(what, "XMM5")) {
+        uint8_t image[FXSAVE_BYTES];
+        vm_debug_read_fpu(vm, image);
+        image[160 + 5 * 16 + 13] ^= 4;
+        vm_debug_write_fpu(vm, image);
     }
     vm_debug_changed(vm);
 }
 
 Test(sim_state_hash, one_bit_changes_them)
 {
-    static const char *const changes[] = {"nothing", "memory", "LSTAR", "DR3", "CR2", "FS.base"};
+    static const char *const changes[] = {"nothing", "memory", "LSTAR", "DR3", "CR2", "FS.base", "XMM5"};
     static struct hashes plain, changed;
 
     run("engine-random.multiboot", "1000", &plain, NULL, NULL, NULL);

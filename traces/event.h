@@ -62,7 +62,7 @@ struct trace_input {
     uint8_t data[TRACE_INPUT_MAX];
 };
 
-/* Hashes chain: each covers what came before through `memory`. XXH64; docs/trace-format.md. */
+/* Hashes chain: each covers what came before through `memory`. How: docs/trace-format.md. */
 struct trace_state_hash {
     uint64_t registers;
     uint64_t memory; /* of the pages written since the last state hash, on top of its `memory` */

@@ -288,6 +288,7 @@ void unicorn_debug_traps(struct unicorn_engine *engine)
     uint64_t now = unicorn_instructions(engine);
     if (engine->breakpoints.code_changed) { /* not before: the flush erases the code that called */
         engine->breakpoints.code_changed = false;
+        unicorn_tracing_begin(engine); /* whose wishes may be why */
         tb_flush_x86_64(engine->cs);
         unicorn_resume(engine); /* the library forgets the block that it came from */
     }

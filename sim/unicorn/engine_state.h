@@ -277,7 +277,8 @@ _Noreturn void unicorn_noncanonical_data(struct unicorn_engine *engine, uint64_t
 void unicorn_check_branch(struct unicorn_engine *engine, uintptr_t return_address);
 
 /* tracing.c */
-/* Before the engine runs: what the sink wants is constant while it does. */
+/* Before the engine runs, and before its code is dropped: takes over what the sink wants. Between
+ * the two that must not change. */
 void unicorn_tracing_begin(struct unicorn_engine *engine);
 /* Translation: behind the budget's check at the start of a block, and at its end. */
 void unicorn_tracing_block_start(struct unicorn_engine *engine, const struct translator *db);
