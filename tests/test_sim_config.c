@@ -244,6 +244,7 @@ Test(sim_config, contradictions)
         {"image = \"i\"; memory = 1048577;", "multiple of 4K"},
         {"image = \"i\"; cpus = 2;", "one processor"},
         {"image = \"i\"; backend = \"kvm\"; max-instructions = 9;", "does not count"},
+        {"image = \"i\"; backend = \"kvm\"; trace = \"t\"; trace-level = \"blocks\";", "exits only"},
         {"image = \"i\"; backend = \"kvm\"; ept-lazy = true;", "the kernel's"},
         {"image = \"i\"; timing = \"detailed\";", "not in this release"},
         {"image = \"i\"; ept = false;", "unrestricted-guest"},

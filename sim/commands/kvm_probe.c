@@ -21,12 +21,13 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 
 static void print_table(const struct kvm_report *report)
 {
-    printf("environment     %s\n", report->environment);
-    printf("below it        %s\n", *report->hypervisor ? report->hypervisor : "no hypervisor");
+    printf("environment     %s\n", report->identity.environment);
+    printf("below it        %s\n",
+           *report->identity.hypervisor ? report->identity.hypervisor : "no hypervisor");
     printf("missing         %u of %u features\n", kvm_missing(report), report->count);
-    printf("API version     %d\n", report->api_version);
-    printf("guest TSC       %u kHz, %s\n\n", report->tsc_khz,
-           report->tsc_scaling ? "can be scaled" : "cannot be scaled");
+    printf("API version     %d\n", report->identity.api_version);
+    printf("guest TSC       %u kHz, %s\n\n", report->identity.tsc_khz,
+           report->identity.tsc_scaling ? "can be scaled" : "cannot be scaled");
     for (unsigned i = 0; i < report->count; i++) {
         const struct kvm_finding *finding = &report->finding[i];
 
@@ -50,9 +51,10 @@ static void print_json(const struct kvm_report *report)
         json_array_append_new(features, feature);
     }
     document =
-        json_pack("{s:s, s:s, s:i, s:i, s:b, s:o}", "environment", report->environment,
-                  "hypervisor", report->hypervisor, "api_version", report->api_version, "tsc_khz",
-                  (int)report->tsc_khz, "tsc_scaling", report->tsc_scaling, "features", features);
+        json_pack("{s:s, s:s, s:i, s:i, s:b, s:o}", "environment", report->identity.environment,
+                  "hypervisor", report->identity.hypervisor, "api_version",
+                  report->identity.api_version, "tsc_khz", (int)report->identity.tsc_khz,
+                  "tsc_scaling", report->identity.tsc_scaling, "features", features);
     json_dumpf(document, stdout, JSON_INDENT(2));
     json_decref(document);
     putchar('\n');

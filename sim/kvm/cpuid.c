@@ -116,6 +116,7 @@ static void fill(struct kvm_cpuid2 *table, struct cpu *cpu, const struct kvm_cpu
             supported);
     for (uint32_t leaf = CPUID_HYPERVISOR_FIRST; leaf <= CPUID_HYPERVISOR_LAST; leaf++)
         add(table, cpu, leaf, 0, false, supported);
+    table->entries[table->nent - 1].eax = 0; /* no hypercalls: KVM answers VMCALL itself */
     cpu->state.efer = efer;
     cpu->state.seg[SEG_CS].access_rights = rights;
 }

@@ -97,6 +97,10 @@ int kvm_open(int *device, int *vm, char *message, size_t size)
                  strerror(error), remedy(error));
         return -error;
     }
+    /* OUT to port 7EH is as any other. */
+    struct kvm_enable_cap quirks = {.cap = KVM_CAP_DISABLE_QUIRKS,
+                                    .args = {KVM_X86_QUIRK_OUT_7E_INC_RIP}};
+    ioctl(*vm, KVM_ENABLE_CAP, &quirks);
     /* Only some processors need these, and only some kernels know them. */
     uint64_t identity = IDENTITY_MAP_ADDRESS;
     ioctl(*vm, KVM_SET_IDENTITY_MAP_ADDR, &identity);
@@ -104,11 +108,11 @@ int kvm_open(int *device, int *vm, char *message, size_t size)
     return 0;
 }
 
-int kvm_create_processor(int device, int vm, int *cpu, struct kvm_run **run, size_t *run_size,
-                         char *message, size_t size)
+int kvm_create_processor(int device, int vm, unsigned number, int *cpu, struct kvm_run **run,
+                         size_t *run_size, char *message, size_t size)
 {
     int length = ioctl(device, KVM_GET_VCPU_MMAP_SIZE, 0);
-    *cpu = ioctl(vm, KVM_CREATE_VCPU, 0);
+    *cpu = ioctl(vm, KVM_CREATE_VCPU, number);
     void *shared = MAP_FAILED;
     if (*cpu >= 0 && length > 0)
         shared = mmap(NULL, (size_t)length, PROT_READ | PROT_WRITE, MAP_SHARED, *cpu, 0);

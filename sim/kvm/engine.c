@@ -56,13 +56,15 @@ static int add_memory(struct kvm_engine *engine, char *message, size_t size)
     return 0;
 }
 
+/* All probes only if somebody reads about them. */
 static void describe_kvm(void)
 {
-    const struct kvm_report *report = kvm_report();
     char lacks[256];
+    if (LOG_LEVEL_INFO < log_threshold[LOG_ENGINE])
+        return;
     kvm_explain(lacks, sizeof lacks);
-    if (report)
-        LOG_INFO(LOG_ENGINE, "KVM is of kind %s%s", report->environment, lacks);
+    LOG_INFO(LOG_ENGINE, "KVM is of kind %s%s", kvm_identity() ? kvm_identity()->environment : "?",
+             lacks);
 }
 
 static int engine_create(struct vcpu *vcpu, char *message, size_t size)
@@ -77,7 +79,7 @@ static int engine_create(struct vcpu *vcpu, char *message, size_t size)
     if (!error)
         error = add_memory(engine, message, size);
     if (!error)
-        error = kvm_create_processor(engine->device, engine->vm, &engine->cpu, &engine->run,
+        error = kvm_create_processor(engine->device, engine->vm, 0, &engine->cpu, &engine->run,
                                      &engine->run_size, message, size);
     if (error)
         engine_destroy(vcpu);
@@ -89,12 +91,12 @@ static int engine_create(struct vcpu *vcpu, char *message, size_t size)
 /* Simulated time and the guest's TSC start together. */
 static void start_tsc(struct kvm_engine *engine)
 {
-    const struct kvm_report *report = kvm_report();
+    const struct kvm_identity *kvm = kvm_identity();
     struct {
         struct kvm_msrs head;
         struct kvm_msr_entry entry;
     } tsc = {{.nmsrs = 1}, {.index = MSR_TSC}};
-    if (report && report->tsc_scaling)
+    if (kvm && kvm->tsc_scaling)
         ioctl(engine->cpu, KVM_SET_TSC_KHZ, engine->vcpu->vm->profile.tsc_hz / 1000);
     ioctl(engine->cpu, KVM_SET_MSRS, &tsc);
 }
@@ -245,27 +247,27 @@ static void engine_get_statistics(const struct vcpu *vcpu, struct engine_statist
 /* Where the TSC cannot be scaled the guest's runs as fast as the host's: the profile says so. */
 static void engine_adjust_profile(struct cpu_profile *profile)
 {
-    const struct kvm_report *report = kvm_report();
-    if (!report || !report->tsc_khz || report->tsc_scaling)
+    const struct kvm_identity *kvm = kvm_identity();
+    if (!kvm || !kvm->tsc_khz || kvm->tsc_scaling)
         return;
     LOG_INFO(LOG_ENGINE, "the guest's TSC has %u kHz, as the host's, not the profile's %llu",
-             report->tsc_khz, (unsigned long long)profile->tsc_hz / 1000);
-    profile->tsc_hz = report->tsc_khz * 1000ull;
+             kvm->tsc_khz, (unsigned long long)profile->tsc_hz / 1000);
+    profile->tsc_hz = kvm->tsc_khz * 1000ull;
     for (unsigned i = 0; i < profile->cpuid_count; i++) {
         struct cpuid_leaf *leaf = &profile->cpuid[i];
         if (leaf->leaf == LEAF_TSC && leaf->ebx) { /* TSC = crystal * EBX / EAX */
             leaf->eax = profile->crystal_hz / 1000;
-            leaf->ebx = report->tsc_khz;
+            leaf->ebx = kvm->tsc_khz;
         } else if (leaf->leaf == LEAF_FREQUENCY) {
-            leaf->eax = report->tsc_khz / 1000;
+            leaf->eax = kvm->tsc_khz / 1000;
         }
     }
 }
 
 static const char *engine_environment(void)
 {
-    const struct kvm_report *report = kvm_report();
-    return report ? report->environment : NULL;
+    const struct kvm_identity *kvm = kvm_identity();
+    return kvm ? kvm->environment : NULL;
 }
 
 const struct engine_operations kvm_engine = {

@@ -115,6 +115,20 @@ void kvm_events_stop(struct kvm_engine *engine)
     current_run = NULL;
 }
 
+/* The clock stands still while the guest is paused; its TSC goes on. */
+static void serve_requests(struct kvm_engine *engine)
+{
+    struct timespec before;
+    if (!atomic_exchange(&engine->vcpu->kicked, false))
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    vm_serve_requests(engine->vcpu->vm);
+    uint64_t start = (uint64_t)engine->started.tv_nsec + nanoseconds_since(&before);
+    engine->started.tv_sec += (time_t)(start / SECOND);
+    engine->started.tv_nsec = (long)(start % SECOND);
+    engine->timer_cycles = UINT64_MAX - 1; /* set for a time that has moved */
+}
+
 /* --- Injection ----------------------------------------------------------------------------------
  */
 
@@ -159,8 +173,7 @@ void kvm_prepare_events(struct kvm_engine *engine)
     kvm_update_clock(engine);
     run_timers(engine);
     __atomic_store_n(&engine->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
-    if (atomic_exchange(&vcpu->kicked, false))
-        vm_serve_requests(vcpu->vm);
+    serve_requests(engine);
     vcpu->event_raised = false;
     kvm_debug_boundary(engine);
     inject(engine);
@@ -202,7 +215,6 @@ void kvm_wait(struct kvm_engine *engine)
         sleep_until(engine, deadline);
         kvm_update_clock(engine);
         run_timers(engine);
-        if (atomic_exchange(&vcpu->kicked, false))
-            vm_serve_requests(vm);
+        serve_requests(engine);
     }
 }

@@ -63,8 +63,8 @@ struct kvm_engine {
 /* device.c: a virtual machine without processors. Returns 0 or -errno with a message. */
 int kvm_open(int *device, int *vm, char *message, size_t size);
 /* Its processor, with the page that it shares with the kernel. */
-int kvm_create_processor(int device, int vm, int *cpu, struct kvm_run **run, size_t *run_size,
-                         char *message, size_t size);
+int kvm_create_processor(int device, int vm, unsigned number, int *cpu, struct kvm_run **run,
+                         size_t *run_size, char *message, size_t size);
 
 /* state.c */
 /* All registers that vtxsim models -> KVM. Returns 0 or -errno. */

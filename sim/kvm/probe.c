@@ -242,9 +242,12 @@ static int set_registers(int cpu, const struct probe *probe)
 /* --- Running one --------------------------------------------------------------------------------
  */
 
-/* A guest that does not answer is ended by a signal. */
-#define PATIENCE_NANOSECONDS 30000000
-#define END_SIGNAL           (SIGRTMIN + 3)
+/* A guest that does not answer is ended by a signal: the first after long, the others when it takes
+ * them many times as long as it has taken the first. */
+#define PATIENCE_FIRST  2000000000ull /* nanoseconds */
+#define PATIENCE_LEAST  30000000ull
+#define PATIENCE_FACTOR 50
+#define END_SIGNAL      (SIGRTMIN + 3)
 
 static _Thread_local struct kvm_run *volatile probed;
 
@@ -255,12 +258,23 @@ static void end_probe(int signal)
         run->immediate_exit = 1;
 }
 
-static int run_with_patience(int cpu, struct kvm_run *run)
+static uint64_t now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+static struct timespec time_of(uint64_t nanoseconds)
+{
+    return (struct timespec){(time_t)(nanoseconds / 1000000000), (long)(nanoseconds % 1000000000)};
+}
+
+static int run_with_patience(int cpu, struct kvm_run *run, uint64_t patience)
 {
     struct sigaction action = {.sa_handler = end_probe}, before;
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = END_SIGNAL};
-    const struct itimerspec patience = {.it_interval.tv_nsec = PATIENCE_NANOSECONDS,
-                                        .it_value.tv_nsec = PATIENCE_NANOSECONDS};
+    const struct itimerspec when = {time_of(patience), time_of(patience)};
     sigset_t set, mask;
     timer_t timer;
     event._sigev_un._tid = gettid();
@@ -271,7 +285,7 @@ static int run_with_patience(int cpu, struct kvm_run *run)
     probed = run;
     sigaction(END_SIGNAL, &action, &before);
     pthread_sigmask(SIG_UNBLOCK, &set, &mask);
-    timer_settime(timer, 0, &patience, NULL);
+    timer_settime(timer, 0, &when, NULL);
     int result = ioctl(cpu, KVM_RUN, 0) < 0 ? -errno : 0;
     timer_delete(timer);
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
@@ -307,78 +321,91 @@ static void judge(const struct probe *probe, const struct kvm_run *run, int resu
     finding->present = io && run->io.port == 0x10 && value == probe->answer;
 }
 
-static int set_supported_cpuid(int device, int cpu)
+/* One virtual machine for all; each probe has a processor of its own. */
+struct bench {
+    int device, vm;
+    uint8_t *memory;
+    struct kvm_cpuid2 *cpuid;
+    unsigned processors;
+    uint64_t patience; /* nanoseconds */
+    struct kvm_identity identity;
+};
+
+#define CPUID_ENTRIES 256u
+
+static int open_bench(struct bench *bench, char *message, size_t size)
 {
-    enum { ENTRIES = 256 };
-    struct kvm_cpuid2 *table = calloc(1, sizeof *table + ENTRIES * sizeof *table->entries);
-    if (!table)
-        return -ENOMEM;
-    table->nent = ENTRIES;
-    int error =
-        ioctl(device, KVM_GET_SUPPORTED_CPUID, table) < 0 || ioctl(cpu, KVM_SET_CPUID2, table) < 0
-            ? -errno
-            : 0;
-    free(table);
-    return error;
+    *bench = (struct bench){.memory = MAP_FAILED, .patience = PATIENCE_FIRST};
+    int error = kvm_open(&bench->device, &bench->vm, message, size);
+    if (error)
+        return error;
+    bench->identity.api_version = ioctl(bench->device, KVM_GET_API_VERSION, 0);
+    bench->identity.tsc_scaling =
+        ioctl(bench->device, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) > 0;
+    bench->cpuid = calloc(1, sizeof *bench->cpuid + CPUID_ENTRIES * sizeof *bench->cpuid->entries);
+    bench->memory =
+        mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct kvm_userspace_memory_region region = {.memory_size = MEMORY_SIZE,
+                                                 .userspace_addr = (uintptr_t)bench->memory};
+    if (bench->memory != MAP_FAILED && bench->cpuid) {
+        bench->cpuid->nent = CPUID_ENTRIES;
+        if (ioctl(bench->vm, KVM_SET_USER_MEMORY_REGION, &region) == 0 &&
+            ioctl(bench->device, KVM_GET_SUPPORTED_CPUID, bench->cpuid) == 0)
+            return 0;
+    }
+    snprintf(message, size, "backend kvm: a probe cannot be made: %s", strerror(errno));
+    return -errno;
 }
 
-static int run_guest(const struct probe *probe, int device, int vm, uint8_t *memory,
-                     struct kvm_report *report, char *message, size_t size)
+static void close_bench(struct bench *bench)
 {
-    struct kvm_finding *finding = &report->finding[report->count++];
-    struct kvm_run *run;
+    if (bench->vm >= 0)
+        close(bench->vm);
+    if (bench->device >= 0)
+        close(bench->device);
+    if (bench->memory != MAP_FAILED)
+        munmap(bench->memory, MEMORY_SIZE);
+    free(bench->cpuid);
+}
+
+static void run_guest(struct bench *bench, const struct probe *probe, int cpu, struct kvm_run *run,
+                      struct kvm_finding *finding)
+{
+    make_page_tables(bench->memory, probe->cr4 & CR4_SMEP);
+    make_tables(bench->memory);
+    int refused = ioctl(cpu, KVM_SET_CPUID2, bench->cpuid) < 0 ? -errno : 0;
+    if (!refused)
+        refused = set_registers(cpu, probe);
+    if (refused) {
+        snprintf(finding->seen, sizeof finding->seen, "KVM refuses the registers: %s",
+                 strerror(-refused));
+        return;
+    }
+    uint64_t started = now();
+    judge(probe, run, run_with_patience(cpu, run, bench->patience), finding);
+    uint64_t patience = PATIENCE_FACTOR * (now() - started);
+    if (bench->patience == PATIENCE_FIRST)
+        bench->patience = patience > PATIENCE_FIRST   ? PATIENCE_FIRST
+                          : patience < PATIENCE_LEAST ? PATIENCE_LEAST
+                                                      : patience;
+}
+
+static int run_probe(struct bench *bench, const struct probe *probe, struct kvm_finding *finding,
+                     char *message, size_t size)
+{
+    struct kvm_run *run = NULL;
     size_t run_size;
     int cpu = -1;
-    struct kvm_userspace_memory_region region = {.memory_size = MEMORY_SIZE,
-                                                 .userspace_addr = (uintptr_t)memory};
-    finding->feature = probe->feature;
-    if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) < 0) {
-        snprintf(message, size, "backend kvm: no memory for a probe: %s", strerror(errno));
-        return -ENOMEM;
-    }
-    int error = kvm_create_processor(device, vm, &cpu, &run, &run_size, message, size);
+    int error = kvm_create_processor(bench->device, bench->vm, bench->processors++, &cpu, &run,
+                                     &run_size, message, size);
+    *finding = (struct kvm_finding){.feature = probe->feature};
     if (!error) {
-        report->tsc_khz = (unsigned)ioctl(cpu, KVM_GET_TSC_KHZ, 0);
-        int refused = set_supported_cpuid(device, cpu);
-        if (!refused)
-            refused = set_registers(cpu, probe);
-        if (refused)
-            snprintf(finding->seen, sizeof finding->seen, "KVM refuses the registers: %s",
-                     strerror(-refused));
-        else
-            judge(probe, run, run_with_patience(cpu, run), finding);
+        bench->identity.tsc_khz = (unsigned)ioctl(cpu, KVM_GET_TSC_KHZ, 0);
+        run_guest(bench, probe, cpu, run, finding);
         munmap(run, run_size);
     }
     if (cpu >= 0)
         close(cpu);
-    return error;
-}
-
-static int run_probe(const struct probe *probe, struct kvm_report *report, char *message,
-                     size_t size)
-{
-    int device, vm;
-    int error = kvm_open(&device, &vm, message, size);
-    uint8_t *memory = MAP_FAILED;
-    if (!error) {
-        report->api_version = ioctl(device, KVM_GET_API_VERSION, 0);
-        report->tsc_scaling = ioctl(device, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) > 0;
-        memory = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-        if (memory == MAP_FAILED) {
-            snprintf(message, size, "no memory is left");
-            error = -ENOMEM;
-        }
-    }
-    if (!error) {
-        make_page_tables(memory, probe->cr4 & CR4_SMEP);
-        make_tables(memory);
-        error = run_guest(probe, device, vm, memory, report, message, size);
-        munmap(memory, MEMORY_SIZE);
-    }
-    if (vm >= 0)
-        close(vm);
-    if (device >= 0)
-        close(device);
     return error;
 }
 
@@ -387,24 +414,13 @@ static int run_probe(const struct probe *probe, struct kvm_report *report, char 
 
 #define HYPERVISOR_OF_TCG "TCGTCGTCGTCG"
 
-static void find_hypervisor(struct kvm_report *report)
+static void find_hypervisor(struct kvm_identity *identity)
 {
     unsigned eax, ebx, ecx, edx;
     if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx >> 31))
         return;
     __cpuid(0x40000000, eax, ebx, ecx, edx);
-    memcpy(report->hypervisor, (const unsigned[]){ebx, ecx, edx}, 12);
-}
-
-/* kvm_pvm is known by the selector that its guests' user code runs with. */
-static bool is_pvm(const struct kvm_report *report)
-{
-    char seen[16];
-    snprintf(seen, sizeof seen, "0x%x ", PVM_USER_SELECTOR);
-    for (unsigned i = 0; i < report->count; i++)
-        if (probes[i].guest == kvm_probe_user_code_selector)
-            return !strncmp(report->finding[i].seen, seen, strlen(seen));
-    return false;
+    memcpy(identity->hypervisor, (const unsigned[]){ebx, ecx, edx}, 12);
 }
 
 static bool is_intel(void)
@@ -425,32 +441,58 @@ static bool is_bochs(void)
     return read && strstr(vendor, "Bochs");
 }
 
-static void name_environment(struct kvm_report *report)
+/* kvm_pvm is known by the selector that its guests' user code runs with. */
+static void identify(struct kvm_identity *identity, const struct kvm_finding *selector)
 {
-    const char *processor = is_pvm(report) ? "pvm" : is_intel() ? "vmx" : "svm";
-    bool tcg = !strcmp(report->hypervisor, HYPERVISOR_OF_TCG);
+    char pvm[16];
+    snprintf(pvm, sizeof pvm, "0x%x ", PVM_USER_SELECTOR);
+    find_hypervisor(identity);
+    bool tcg = !strcmp(identity->hypervisor, HYPERVISOR_OF_TCG);
+    const char *processor = !strncmp(selector->seen, pvm, strlen(pvm)) ? "pvm"
+                            : is_intel()                               ? "vmx"
+                                                                       : "svm";
     if (is_bochs())
-        snprintf(report->environment, sizeof report->environment, "bochs");
+        snprintf(identity->environment, sizeof identity->environment, "bochs");
     else
-        snprintf(report->environment, sizeof report->environment, "%s%s", processor,
+        snprintf(identity->environment, sizeof identity->environment, "%s%s", processor,
                  tcg ? "-tcg" : "");
 }
 
 int kvm_probe(struct kvm_report *report, char *message, size_t size)
 {
+    struct bench bench;
     *report = (struct kvm_report){0};
-    for (unsigned i = 0; i < PROBES; i++) {
-        int error = run_probe(&probes[i], report, message, size);
-        if (error)
-            return error;
-    }
-    find_hypervisor(report);
-    name_environment(report);
-    return 0;
+    int error = open_bench(&bench, message, size);
+    for (unsigned i = 0; i < PROBES && !error; i++)
+        error = run_probe(&bench, &probes[i], &report->finding[report->count++], message, size);
+    report->identity = bench.identity;
+    for (unsigned i = 0; i < PROBES && !error; i++)
+        if (probes[i].guest == kvm_probe_user_code_selector)
+            identify(&report->identity, &report->finding[i]);
+    close_bench(&bench);
+    return error;
+}
+
+static int probe_identity(struct kvm_identity *identity)
+{
+    static const struct probe selector = {
+        .guest = kvm_probe_user_code_selector, .mode = USER, .answer = USER_CODE_SELECTOR};
+    struct bench bench;
+    struct kvm_finding finding;
+    char message[256];
+    int error = open_bench(&bench, message, sizeof message);
+    if (!error)
+        error = run_probe(&bench, &selector, &finding, message, sizeof message);
+    *identity = bench.identity;
+    if (!error)
+        identify(identity, &finding);
+    close_bench(&bench);
+    return error;
 }
 
 static struct kvm_report the_report;
-static bool have_report;
+static struct kvm_identity the_identity;
+static bool have_report, have_identity;
 
 static void probe_once(void)
 {
@@ -458,11 +500,23 @@ static void probe_once(void)
     have_report = kvm_probe(&the_report, message, sizeof message) == 0;
 }
 
+static void identify_once(void)
+{
+    have_identity = probe_identity(&the_identity) == 0;
+}
+
 const struct kvm_report *kvm_report(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, probe_once);
     return have_report ? &the_report : NULL;
+}
+
+const struct kvm_identity *kvm_identity(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, identify_once);
+    return have_identity ? &the_identity : NULL;
 }
 
 unsigned kvm_missing(const struct kvm_report *report)
@@ -485,7 +539,7 @@ void kvm_explain(char *text, size_t size)
         if (length)
             length += (size_t)snprintf(text + length, size - length, ", %s", finding->feature);
         else
-            length = (size_t)snprintf(text, size, "; this KVM (%s) lacks %s", report->environment,
-                                      finding->feature);
+            length = (size_t)snprintf(text, size, "; this KVM (%s) lacks %s",
+                                      report->identity.environment, finding->feature);
     }
 }

@@ -9,6 +9,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What KVM runs on; known at once. */
+struct kvm_identity {
+    /* "vmx" or "svm" by the processor, "pvm" where kvm_pvm does without them; "bochs", and "-tcg"
+     * behind the name, where an emulator is the processor. */
+    char environment[16];
+    char hypervisor[13]; /* signature of a hypervisor or emulator below this kernel; "": none */
+    int api_version;
+    unsigned tsc_khz; /* of guests; 0: unknown */
+    bool tsc_scaling;
+};
+
 #define KVM_PROBES_MAX 32
 
 struct kvm_finding {
@@ -18,22 +29,18 @@ struct kvm_finding {
 };
 
 struct kvm_report {
-    /* "vmx" or "svm" by the processor, "pvm" where kvm_pvm does without them; "bochs", and "-tcg"
-     * behind the name, where an emulator is the processor. */
-    char environment[16];
-    char hypervisor[13]; /* signature of a hypervisor or emulator below this kernel; "" : none */
-    int api_version;
-    unsigned tsc_khz; /* of guests; 0: unknown */
-    bool tsc_scaling;
+    struct kvm_identity identity;
     unsigned count;
     struct kvm_finding finding[KVM_PROBES_MAX];
 };
 
-/* Runs all probes (some milliseconds). Returns 0, or -errno with a message when there is no KVM to
- * ask. */
+/* Runs all probes (milliseconds; seconds in an emulator). Returns 0, or -errno with a message when
+ * there is no KVM to ask. */
 int kvm_probe(struct kvm_report *report, char *message, size_t size);
 /* The same once for the whole process. NULL when there is no KVM to ask. */
 const struct kvm_report *kvm_report(void);
+/* By one probe, once for the whole process. NULL when there is no KVM to ask. */
+const struct kvm_identity *kvm_identity(void);
 
 unsigned kvm_missing(const struct kvm_report *report);
 
