@@ -305,6 +305,8 @@ int vm_config_check(const struct vm_config *config, char *message, size_t size)
          "flat-mode goes with a flat image: leave it out for a kernel"},
         {config->memory % 4096 != 0, "memory: the size is not a multiple of 4K"},
         {config->cpus != 1, "cpus: this release simulates one processor; leave --cpus at 1"},
+        {config->backend == BACKEND_KVM && config->inject_flip,
+         "inject-flip: KVM does not count instructions; use --backend unicorn"},
         {config->backend == BACKEND_KVM && config->max_instructions,
          "max-instructions: KVM does not count instructions; leave it out, or use --backend "
          "unicorn"},

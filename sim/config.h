@@ -45,6 +45,7 @@ struct vm_config {
     enum vm_timing timing;
     enum vm_clock clock;
     uint64_t max_instructions; /* 0: no limit */
+    char *inject_flip;         /* "COUNT:REGISTER:BIT" (sim/inject_flip.h) */
     uint64_t hash_every; /* instructions between two state hashes of a trace; 0: none */
 
     /* VMX controls that vtxsim's own handler sets for its guest. */
@@ -135,7 +136,7 @@ struct config_setting {
     const char *name;     /* "memory" */
     char key;             /* short option or 0 */
     const char *argument; /* "SIZE"; NULL: a switch that the bare option turns on */
-    const char *help;
+    const char *help; /* NULL: for tests, not in the help */
     enum config_group group;
     enum config_kind kind;
     size_t offset;             /* in struct vm_config */

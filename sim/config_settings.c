@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "sim/config.h"
+#include "sim/inject_flip.h"
 #include "sim/log.h"
 
 #define KIB (1ull << 10)
@@ -21,6 +22,8 @@ static int parse_ept_page_size(struct vm_config *config, const char *value, char
 static int parse_ept_withdraw(struct vm_config *config, const char *value, char *message,
                               size_t size);
 static int check_log_level(struct vm_config *config, const char *value, char *message, size_t size);
+static int check_inject_flip(struct vm_config *config, const char *value, char *message,
+                             size_t size);
 
 #define FIELD(name) .offset = offsetof(struct vm_config, name)
 
@@ -66,6 +69,9 @@ const struct config_setting config_settings[] = {
     {"hash-every", 0, "N", "Instructions between two hashes of registers and memory in a trace "
      "(default 100000000; 0: none)",
      CONFIG_SIMULATION, CONFIG_NUMBER, FIELD(hash_every), 0, UINT64_MAX},
+
+    {"inject-flip", 0, "COUNT:REGISTER:BIT", NULL,
+     CONFIG_SIMULATION, CONFIG_TEXT, FIELD(inject_flip), .parse = check_inject_flip},
 
     {"ept", 0, "on|off", "VMX control \"enable EPT\" (default on)",
      CONFIG_VMX, CONFIG_SWITCH, FIELD(ept)},
@@ -315,6 +321,20 @@ static int check_log_level(struct vm_config *config, const char *value, char *me
     int length = snprintf(message, size, "log-level: ");
 
     return log_check_levels(value, message + length, size - (size_t)length);
+}
+
+static int check_inject_flip(struct vm_config *config, const char *value, char *message,
+                             size_t size)
+{
+    struct inject_flip flip;
+
+    if (inject_flip_parse(&flip, value) == 0)
+        return 0;
+    snprintf(message, size,
+             "inject-flip: \"%s\" is no place: write a number of instructions, a general-purpose "
+             "register and a bit from 0 to 63, as in 1000000:rax:5",
+             value);
+    return -EINVAL;
 }
 
 int vm_config_set(struct vm_config *config, const char *name, const char *value, char *message,

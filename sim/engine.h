@@ -49,8 +49,12 @@ struct engine_operations {
     /* In vcpu_boundary: cpu.state <- all of the engine's copy; and back, when it was changed. */
     void (*pull)(struct vcpu *vcpu);
     void (*push)(struct vcpu *vcpu);
-    /* Guest memory was written behind the engine's back: drop what was made of its code. */
+    /* Guest memory was written behind the engine's back, or the VM's sink wants other events than
+     * before: drop what was made of the guest's code. */
     void (*flush_code)(struct vcpu *vcpu);
+    /* The general-purpose registers in the order of enum gpr, where the engine has them: current
+     * while a block's event is told. NULL if the engine tells no such events. */
+    const uint64_t *(*general_registers)(const struct vcpu *vcpu);
     /* From now on the first write of the guest to each page is noted (physmem_note_write). NULL:
      * that cannot be had, and there are no state hashes. */
     void (*watch_writes)(struct vcpu *vcpu);

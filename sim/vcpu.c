@@ -68,6 +68,7 @@ static void set_deadline(struct vcpu *vcpu)
     deadline = earliest(deadline, vm->debug.stop_at);
     deadline = earliest(deadline, instructions_at(vcpu, vm->debug.stop_at_time));
     deadline = earliest(deadline, vm_next_input(vm));
+    deadline = earliest(deadline, vm->flip.at);
     deadline = earliest(deadline, vm->hash_at);
     uint64_t now = vcpu->engine_operations->instructions(vcpu);
     if (vmcs_get(&vcpu->vmcs, VMCS_PRIMARY_CONTROLS) & PRIMARY_MONITOR_TRAP_FLAG)

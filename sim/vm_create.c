@@ -300,6 +300,7 @@ int vm_create(struct vm **result, const struct vm_config *config,
     vm->debug.stop_at = UINT64_MAX;
     vm->hash_at = UINT64_MAX;
     vm->debug.stop_at_time = UINT64_MAX;
+    inject_flip_parse(&vm->flip, config->inject_flip); /* checked when it was set */
     if (!error)
         error = create_parts(vm, message, size);
     if (error) {

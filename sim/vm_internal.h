@@ -12,6 +12,7 @@
 #include "models/platform.h"
 #include "sim/debug_points.h"
 #include "sim/hypercalls.h"
+#include "sim/inject_flip.h"
 #include "sim/loaders/loader.h"
 #include "sim/vcpu.h"
 #include "sim/vm.h"
@@ -58,6 +59,7 @@ struct vm {
 
     struct vm_debug debug;
     struct vm_feed feed;
+    struct inject_flip flip;
 
     uint64_t interrupts_injected, exceptions_injected;
     uint64_t progress_at;

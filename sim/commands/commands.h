@@ -23,6 +23,7 @@ int command_validate(int argc, char **argv);
 int command_cpus(int argc, char **argv);
 int command_kvm_probe(int argc, char **argv);
 int command_check_entry(int argc, char **argv);
+int command_diff(int argc, char **argv);
 int command_trace(int argc, char **argv);
 int command_symbols(int argc, char **argv);
 

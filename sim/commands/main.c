@@ -16,6 +16,7 @@ static const struct {
 } commands[] = {
     {"vtxsim run", command_run, "run an image or a Linux kernel under simulated VMX"},
     {"vtxsim replay", command_replay, "execute the run of a trace again, to any point of it"},
+    {"vtxsim diff", command_diff, "compare two traces, down to the first instruction"},
     {"vtxsim validate", command_validate, "hold the simulation against KVM, or two processors"},
     {"vtxsim cpus", command_cpus, "list the CPU profiles"},
     {"vtxsim kvm-probe", command_kvm_probe, "find out what this machine's KVM can do"},

@@ -76,7 +76,7 @@ void settings_options(struct argp_option options[SETTINGS_OPTIONS])
             setting->name,
             setting_key(i),
             setting->argument ? setting->argument : "on|off",
-            setting->argument ? 0 : OPTION_ARG_OPTIONAL,
+            (setting->argument ? 0 : OPTION_ARG_OPTIONAL) | (setting->help ? 0 : OPTION_HIDDEN),
             setting->help,
             number,
         };

@@ -248,8 +248,15 @@ static void engine_push(struct vcpu *vcpu)
 static void engine_flush_code(struct vcpu *vcpu)
 {
     struct unicorn_engine *engine = vcpu->engine;
+    unicorn_tracing_begin(engine);
     engine->breakpoints.code_changed = true;
     engine->diverted = true;
+}
+
+static const uint64_t *engine_general_registers(const struct vcpu *vcpu)
+{
+    const struct unicorn_engine *engine = vcpu->engine;
+    return engine->env->regs;
 }
 
 static void engine_watch_writes(struct vcpu *vcpu)
@@ -295,6 +302,7 @@ const struct engine_operations unicorn_engine = {
     .pull = engine_pull,
     .push = engine_push,
     .flush_code = engine_flush_code,
+    .general_registers = engine_general_registers,
     .watch_writes = engine_watch_writes,
     .points_changed = engine_points_changed,
     .read_fpu = engine_read_fpu,

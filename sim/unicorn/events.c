@@ -6,6 +6,7 @@
  */
 #include <assert.h>
 
+#include "sim/inject_flip.h"
 #include "sim/state_hash.h"
 #include "sim/unicorn/engine_state.h"
 #include "sim/unicorn/originals.h"
@@ -273,6 +274,7 @@ EXPORT bool x86_cpu_exec_interrupt_x86_64(void *cs, int request)
         tb_flush_x86_64(engine->cs); /* at this level it fills too fast to wait for engine_run */
         unicorn_resume(engine);
     }
+    inject_flip_boundary(engine->vcpu, unicorn_instructions(engine));
     state_hash_boundary(engine->vcpu, unicorn_instructions(engine));
     unicorn_debug_watchpoints(engine);
     vm_debug_boundary(engine->vcpu, unicorn_instructions(engine));
