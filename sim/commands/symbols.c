@@ -1,4 +1,4 @@
-/* vtxsim symbols: the names of an image's addresses, as System.map. */
+/* vtxsim symbols: the names of an image's addresses, as System.map or ELF. */
 #include <argp.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -12,6 +12,7 @@
 struct request {
     const char *image, *output;
     uint64_t offset;
+    bool elf;
 };
 
 static error_t parse_option(int key, char *argument, struct argp_state *state)
@@ -22,6 +23,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     switch (key) {
     case 'o':
         request->output = argument;
+        return 0;
+    case 'e':
+        request->elf = true;
         return 0;
     case 'O':
         errno = 0;
@@ -37,6 +41,8 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     case ARGP_KEY_END:
         if (!request->image)
             argp_error(state, "name the image");
+        if (request->elf && !request->output)
+            argp_error(state, "--elf needs a file: give --output FILE");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -61,6 +67,7 @@ int command_symbols(int argc, char **argv)
 {
     static const struct argp_option options[] = {
         {"output", 'o', "FILE", 0, "Write there instead of to standard output", 0},
+        {"elf", 'e', NULL, 0, "Write an ELF file without code, for a debugger", 0},
         {"symbols-offset", 'O', "N", 0, "Add N to every address (KASLR)", 0},
         {0},
     };
@@ -68,7 +75,7 @@ int command_symbols(int argc, char **argv)
         options,
         parse_option,
         "IMAGE",
-        "Print the symbols of an image in the form of System.map."
+        "Print the symbols of an image in the form of System.map, or as an ELF file."
         "\vThe image is a vmlinux or another ELF file with symbols, or a Linux kernel (bzImage or "
         "vmlinux, compressed or not) without: such a kernel has a table of its own, unless it was "
         "built without CONFIG_KALLSYMS.",
@@ -89,7 +96,10 @@ int command_symbols(int argc, char **argv)
     symbols_set_offset(symbols, request.offset);
     if (request.output)
         file = fopen(request.output, "we");
-    error = file ? write_symbols(symbols, file) : -errno;
+    if (!file)
+        error = -errno;
+    else
+        error = request.elf ? symbols_write_elf(symbols, file) : write_symbols(symbols, file);
     if (file && file != stdout && fclose(file) && !error)
         error = -errno;
     symbols_free(symbols);

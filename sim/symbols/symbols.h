@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct symbols;
 
@@ -41,6 +42,10 @@ struct symbol {
 size_t symbols_count(const struct symbols *symbols);
 /* By address. */
 struct symbol symbols_get(const struct symbols *symbols, size_t number);
+
+/* Writes the symbols as an ELF file without code, at their addresses in the guest, for a debugger.
+ * The file must be one in which one can go back. Returns 0 or -errno. */
+int symbols_write_elf(const struct symbols *symbols, FILE *file);
 
 /*
  * Finds the offset of a Linux kernel that moved (KASLR) from addresses of its instructions: those
