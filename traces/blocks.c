@@ -26,13 +26,13 @@ int trace_blocks_put(struct trace_block_predictor *predictor,
     bool spelled = predictor->other[successor - predictor->slot] != block->rip ||
                    successor->other_size != size;
     bool done =
+        trace_column_use(&column[TRACE_COLUMN_BLOCK_RUNS], 0) && /* its zeros mean something */
         trace_column_put(&column[TRACE_COLUMN_BLOCK_RUNS], run << 1 | spelled) &&
         trace_column_put(&column[TRACE_COLUMN_CPU], trace_difference(block->cpu, predictor->cpu)) &&
         trace_column_put(&column[TRACE_COLUMN_INSTRUCTIONS],
                          trace_difference(block->instructions, predictor->instructions)) &&
         trace_column_put(&column[TRACE_COLUMN_TIME], block->time);
 
-    column[TRACE_COLUMN_BLOCK_RUNS].used = true; /* its zeros mean something */
     if (done && spelled)
         done = trace_column_put(&column[TRACE_COLUMN_RIP],
                                 trace_difference(block->rip, predictor->rip)) &&

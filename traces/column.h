@@ -17,19 +17,21 @@ enum { TRACE_COLUMN_CPU, TRACE_COLUMN_INSTRUCTIONS, TRACE_COLUMN_TIME, TRACE_COL
 /* Columns that a type may have; those with higher numbers are skipped. */
 #define TRACE_COLUMNS 16
 
-/* A column that is written. */
+/* A column that is written. As long as it has nothing but zeros it is only counted; a column that
+ * ends so is left out. */
 struct trace_column {
     uint8_t *data;
     size_t size, allocated;
-    bool used; /* holds something besides zeros: a column that does not is left out */
+    bool used; /* its bytes are there */
 };
 
+/* Makes room for so many more bytes. False if out of memory. */
 static inline bool trace_column_reserve(struct trace_column *column, size_t size)
 {
-    size_t allocated = 2 * column->allocated + size;
+    size_t allocated = 2 * (column->size + size);
     uint8_t *grown;
 
-    if (column->allocated - column->size >= size)
+    if (column->allocated >= column->size + size)
         return true;
     grown = realloc(column->data, allocated);
     if (!grown)
@@ -39,12 +41,26 @@ static inline bool trace_column_reserve(struct trace_column *column, size_t size
     return true;
 }
 
+/* Makes the zeros so far real, with room for so many bytes behind them. */
+static inline bool trace_column_use(struct trace_column *column, size_t size)
+{
+    if (!trace_column_reserve(column, size))
+        return false;
+    if (!column->used)
+        memset(column->data, 0, column->size);
+    column->used = true;
+    return true;
+}
+
 /* False if out of memory. */
 static inline bool trace_column_put(struct trace_column *column, uint64_t value)
 {
-    if (!trace_column_reserve(column, TRACE_VARINT_MAX))
+    if (value == 0 && !column->used) {
+        column->size++;
+        return true;
+    }
+    if (!trace_column_use(column, TRACE_VARINT_MAX))
         return false;
-    column->used |= value != 0;
     column->size = (size_t)(trace_put_varint(column->data + column->size, value) - column->data);
     return true;
 }

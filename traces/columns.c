@@ -35,12 +35,13 @@ static void put(struct trace_encoder *encoder, struct trace_column *column, uint
 static void put_bytes(struct trace_encoder *encoder, struct trace_column *column,
                       const uint8_t *data, uint8_t size)
 {
-    if (!trace_column_reserve(column, 1 + (size_t)size)) {
+    put(encoder, column, size); /* one byte, for it is below 128 */
+    if (size == 0)
+        return;
+    if (!trace_column_use(column, size)) {
         encoder->failed = true;
         return;
     }
-    column->used |= size != 0;
-    column->data[column->size++] = size;
     memcpy(column->data + column->size, data, size);
     column->size += size;
 }
@@ -425,13 +426,23 @@ static int decode_block(struct trace_decoder *decoder, struct trace_event *event
     return trace_blocks_take(&decoder->blocks, decoder->column[TRACE_BLOCK], event);
 }
 
+/* In two parts, for compilers make a slow string instruction of a larger one. */
+static void clear_event(struct trace_event *event)
+{
+    const size_t common = offsetof(struct trace_event, exit);
+
+    memset(event, 0, common);
+    memset((uint8_t *)event + common, 0, sizeof(*event) - common);
+}
+
 int trace_decoder_next(struct trace_decoder *decoder, struct trace_event *event)
 {
     int found = next_type(decoder), error;
 
     if (found != 1)
         return found ? found : check_end(decoder);
-    *event = (struct trace_event){.type = (uint8_t)decoder->type};
+    clear_event(event);
+    event->type = (uint8_t)decoder->type;
     error =
         event->type == TRACE_BLOCK ? decode_block(decoder, event) : decode_event(decoder, event);
     if (error)

@@ -298,10 +298,8 @@ static void put_block(struct trace_writer *writer, const struct trace_event *eve
     writer->span = event->cpu == 0 ? TRACE_FRAME_INSTRUCTIONS : 0;
 }
 
-static void write_event(struct trace_sink *sink, const struct trace_event *event)
+static void add_event(struct trace_writer *writer, const struct trace_event *event)
 {
-    struct trace_writer *writer = (struct trace_writer *)sink; /* its first member */
-
     if (atomic_load_explicit(&writer->error, memory_order_relaxed))
         return;
     if (!writer->current->begun)
@@ -317,7 +315,7 @@ static void write_event(struct trace_sink *sink, const struct trace_event *event
 
 static void write_block(struct trace_sink *sink, uint64_t rip, uint64_t instructions, uint32_t size)
 {
-    struct trace_writer *writer = (struct trace_writer *)sink;
+    struct trace_writer *writer = (struct trace_writer *)sink; /* its first member */
     struct trace_block_predictor *predictor = &writer->predictor;
 
     if (__builtin_expect(instructions - writer->base < writer->span && size > 0 &&
@@ -327,10 +325,18 @@ static void write_block(struct trace_sink *sink, uint64_t rip, uint64_t instruct
         add_relaxed(&writer->hits, 1);
         return;
     }
-    write_event(sink, &(struct trace_event){.type = TRACE_BLOCK,
+    add_event(writer, &(struct trace_event){.type = TRACE_BLOCK,
                                             .instructions = instructions,
                                             .rip = rip,
                                             .block.instructions = size});
+}
+
+static void write_event(struct trace_sink *sink, const struct trace_event *event)
+{
+    if (event->type == TRACE_BLOCK && event->cpu == 0 && event->time == 0)
+        write_block(sink, event->rip, event->instructions, event->block.instructions);
+    else
+        add_event((struct trace_writer *)sink, event);
 }
 
 static void finish_sink(struct trace_sink *sink)
