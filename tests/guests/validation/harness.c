@@ -213,10 +213,8 @@ void run_prepare(struct run *run, const uint8_t *code, unsigned size, uint64_t f
 static const char names[REGISTERS][4] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                          "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 
-void run_show(const struct run *in, const struct run *out, uint64_t flags_mask)
+void run_show_event(const struct run *in, const struct run *out)
 {
-    uint64_t flags = out->rflags & flags_mask & ~RFLAGS_RF;
-
     say(" #");
     say_unsigned(out->vector);
     say("(");
@@ -228,6 +226,12 @@ void run_show(const struct run *in, const struct run *out, uint64_t flags_mask)
     }
     say(" at +");
     say_hex(out->rip - in->rip);
+}
+
+void run_show_registers(const struct run *in, const struct run *out, uint64_t flags_mask)
+{
+    uint64_t flags = out->rflags & flags_mask & ~RFLAGS_RF;
+
     for (unsigned i = 0; i < REGISTERS; i++) {
         if (out->gpr[i] == in->gpr[i])
             continue;
@@ -265,7 +269,8 @@ void run_cases(const struct test_case *cases)
         say(c->name);
         say(":");
         run_show_interrupts();
-        run_show(&in, &out, c->flags & RUN_NO_FLAGS ? ~RFLAGS_ARITHMETIC : ~0ull);
+        run_show_event(&in, &out);
+        run_show_registers(&in, &out, c->flags & RUN_NO_FLAGS ? ~RFLAGS_ARITHMETIC : ~0ull);
         if (before != after) {
             say(" memory ");
             say_hex(after);

@@ -103,8 +103,9 @@ void run_prepare(struct run *run, const uint8_t *code, unsigned size, uint64_t f
                  uint64_t seed);
 /* Of what memory cases can change. */
 uint64_t run_hash_memory(void);
-/* Registers that changed, but not flags outside the mask. */
-void run_show(const struct run *in, const struct run *out, uint64_t flags_mask);
+/* The exception that ended a run; registers that changed, but not flags outside the mask. */
+void run_show_event(const struct run *in, const struct run *out);
+void run_show_registers(const struct run *in, const struct run *out, uint64_t flags_mask);
 void run_cases(const struct test_case *cases);
 /* Interrupts of the last run, in order. */
 void run_show_interrupts(void);

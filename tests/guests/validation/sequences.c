@@ -131,10 +131,12 @@ static void run_sequence(uint64_t n, enum sequence_mode mode, bool sse, uint64_t
     say(mode_names[mode]);
     say(" ");
     say_unsigned(n);
-    say(": ");
+    say(":");
+    run_show_event(&in, &out);
+    say(" ");
     say_hex(hash);
     if (verbose) {
-        run_show(&in, &out, mask);
+        run_show_registers(&in, &out, mask);
         say(" memory ");
         say_hex(memory);
         show_code();
