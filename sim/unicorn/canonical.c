@@ -13,11 +13,11 @@
 #include "sim/unicorn/engine_state.h"
 #include "sim/unicorn/originals.h"
 
-/* The instruction at RIP, 64-bit code: how many bytes could be fetched. */
-static size_t fetch(struct unicorn_engine *engine, uint8_t *bytes)
+size_t unicorn_fetch(struct unicorn_engine *engine, uint8_t *bytes)
 {
-    uint64_t rip = engine->env->eip;
-    unsigned access = ACCESS_FETCH | ((engine->env->hflags & 3) == 3 ? ACCESS_USER : 0);
+    const struct env *env = engine->env;
+    uint64_t rip = env->hflags & HF_CS64 ? env->eip : (uint32_t)(env->segs[SEG_CS].base + env->eip);
+    unsigned access = ACCESS_FETCH | ((env->hflags & 3) == 3 ? ACCESS_USER : 0);
     struct mmu_fault fault;
     size_t in_page = 4096 - (rip & 4095);
     size_t size = in_page < INSN_LENGTH_MAX ? in_page : INSN_LENGTH_MAX;
@@ -55,7 +55,7 @@ static bool is_near(uint64_t a, uint64_t b)
 static bool is_stack_access(struct unicorn_engine *engine, uint64_t linear)
 {
     uint8_t bytes[INSN_LENGTH_MAX];
-    size_t size = fetch(engine, bytes);
+    size_t size = unicorn_fetch(engine, bytes);
     csh capstone;
     cs_insn *insn;
     bool stack = false;
@@ -126,7 +126,7 @@ void unicorn_check_branch(struct unicorn_engine *engine, uintptr_t return_addres
     if (!(env->hflags & HF_CS64) || unicorn_is_canonical(eip) ||
         !cpu_restore_state_x86_64(engine->cs, return_address, true))
         return;
-    if (is_branch(bytes, fetch(engine, bytes), &stack_change)) {
+    if (is_branch(bytes, unicorn_fetch(engine, bytes), &stack_change)) {
         env->regs[GPR_RSP] -= (uint64_t)stack_change;
         raise_exception_err_x86_64(env, VECTOR_GP, 0);
     }

@@ -154,6 +154,7 @@ struct unicorn_engine {
     void *capture_context;
     struct tcg_operation *block_size_operation[2];
     uint32_t instruction_index;
+    struct tcg_operation *insn_start; /* of the instruction; NULL once it has accessed memory */
     struct translator_operations original_operations;
 
     /* Self-modifying code. */
@@ -265,11 +266,20 @@ void unicorn_alignment_next_insn(struct unicorn_engine *engine, uint64_t pc);
 void unicorn_alignment_access(struct unicorn_engine *engine, struct tcg_operation *operation,
                               int opcode);
 
+/* read_modify_write.c */
+/* True if the instruction at RIP reads its memory operand in order to write it. */
+bool unicorn_reads_to_write(struct unicorn_engine *engine);
+/* True if LOCK stands before an instruction that it may not; looked at are `length` bytes. */
+bool unicorn_lock_is_invalid(uint8_t (*read)(void *context, unsigned index), void *context,
+                             bool long_mode, unsigned *length);
+
 /* canonical.c */
 static inline bool unicorn_is_canonical(uint64_t linear)
 {
     return (uint64_t)((int64_t)(linear << 16) >> 16) == linear;
 }
+/* Fetches the instruction at RIP, up to INSN_LENGTH_MAX bytes. Returns how many there are. */
+size_t unicorn_fetch(struct unicorn_engine *engine, uint8_t *bytes);
 /* #GP(0) or #SS(0) of an access to a linear address that is not canonical. */
 _Noreturn void unicorn_noncanonical_data(struct unicorn_engine *engine, uint64_t linear,
                                          uintptr_t return_address);

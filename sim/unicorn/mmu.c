@@ -20,6 +20,7 @@
 
 #define PAGE_MASK 0xfffull
 
+enum { LIB_ACCESS_LOAD, LIB_ACCESS_STORE, LIB_ACCESS_FETCH };
 enum { LIB_READ = 1, LIB_WRITE = 2, LIB_EXECUTE = 4 };
 /* The library's MMU modes: supervisor with SMAP, user, supervisor with SMAP off or AC set. */
 enum { MMU_INDEX_KERNEL, MMU_INDEX_USER, MMU_INDEX_KERNEL_AC };
@@ -142,6 +143,13 @@ static enum mmu_status translate(struct unicorn_engine *engine, uint64_t linear,
     return status;
 }
 
+/* An access that begins at the end of the lower half of the canonical addresses. */
+static bool reaches_hole(const struct unicorn_engine *engine, uint64_t linear, int size, int access)
+{
+    return access != LIB_ACCESS_FETCH && (engine->env->hflags & HF_CS64) && size > 1 &&
+           !unicorn_is_canonical(linear + (uint64_t)size - 1);
+}
+
 EXPORT bool x86_cpu_tlb_fill_x86_64(void *cs, uint64_t linear, int size, int access, int mmu_idx,
                                     bool probe, uintptr_t return_address)
 {
@@ -149,7 +157,7 @@ EXPORT bool x86_cpu_tlb_fill_x86_64(void *cs, uint64_t linear, int size, int acc
     assert(engine);
     engine->statistics.tlb_fills++;
 
-    if (!unicorn_is_canonical(linear)) {
+    if (!unicorn_is_canonical(linear) || reaches_hole(engine, linear, size, access)) {
         if (probe)
             return false;
         unicorn_noncanonical_data(engine, linear, return_address);
@@ -165,6 +173,8 @@ EXPORT bool x86_cpu_tlb_fill_x86_64(void *cs, uint64_t linear, int size, int acc
         if (status == MMU_PAGE_FAULT) {
             if (return_address)
                 cpu_restore_state_x86_64(cs, return_address, true);
+            if (access == LIB_ACCESS_LOAD && return_address && unicorn_reads_to_write(engine))
+                fault.error_code |= PF_WRITE;
             unicorn_memory_fault(engine, &fault);
         }
         if (ept_exit(engine, &fault, return_address) == VCPU_ACCESS) {

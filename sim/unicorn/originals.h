@@ -105,6 +105,8 @@ void gen_intermediate_code_x86_64(void *cs, struct translation_block *tb, int ma
 void tcg_gen_op2_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b);
 void tcg_gen_op3_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c);
 void tcg_gen_op4_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+void tcg_gen_callN_x86_64(void *tcg, void *function, void *result, int count, void **arguments);
+uint64_t helper_cc_compute_all_x86_64(uint64_t dst, uint64_t src1, uint64_t src2, int op);
 void tcg_gen_exit_tb_x86_64(void *tcg, struct translation_block *tb, unsigned index);
 void restore_state_to_opc_x86_64(struct env *env, struct translation_block *tb, uint64_t *data);
 void tcg_tb_insert_x86_64(void *tcg, struct translation_block *tb);

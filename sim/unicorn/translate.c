@@ -35,8 +35,25 @@ EXPORT void tcg_gen_op2_x86_64(void *tcg, int opcode, uint64_t a, uint64_t b)
     if (opcode == OP_insn_start && engine) {
         unicorn_alignment_next_insn(engine, a);
         b = (b & ((1u << INDEX_SHIFT) - 1)) | (uint64_t)engine->instruction_index++ << INDEX_SHIFT;
+        engine->insn_start = unicorn_emit(tcg, opcode, a, b, 0);
+        return;
     }
     ORIGINAL(tcg_gen_op2_x86_64)(tcg, opcode, a, b);
+}
+
+/*
+ * SETcc, RCL and RCR turn the deferred flags into EFLAGS before they access memory. If that faults,
+ * the table must not say that the flags are still deferred: the library takes EFLAGS for an operand
+ * then. CMOVcc does so behind its load: a fault of that finds them deferred.
+ */
+EXPORT void tcg_gen_callN_x86_64(void *tcg, void *function, void *result, int count,
+                                 void **arguments)
+{
+    struct unicorn_engine *engine = unicorn_current;
+    if (engine && engine->insn_start && function == (void *)helper_cc_compute_all_x86_64)
+        engine->insn_start->args[1] =
+            (engine->insn_start->args[1] & ~(uint64_t)((1u << INDEX_SHIFT) - 1)) | CC_OP_EFLAGS;
+    ORIGINAL(tcg_gen_callN_x86_64)(tcg, function, result, count, arguments);
 }
 
 struct tcg_operation *unicorn_emit(void *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c)
@@ -52,6 +69,7 @@ struct tcg_operation *unicorn_emit(void *tcg, int opcode, uint64_t a, uint64_t b
 static void memory_access(struct unicorn_engine *engine, void *tcg, int opcode, uint64_t value,
                           uint64_t address, uint64_t oi)
 {
+    engine->insn_start = NULL;
     void *traced = engine->tracing.accesses ? unicorn_tracing_access_start(tcg, address) : NULL;
     struct tcg_operation *operation = unicorn_emit(tcg, opcode, value, address, oi);
     if (opcode >= OP_qemu_ld_i64)
@@ -156,6 +174,7 @@ EXPORT void restore_state_to_opc_x86_64(struct env *env, struct translation_bloc
 
 #define SUBSTITUTE_LENGTH 2
 static const uint8_t funnel_bytes[SUBSTITUTE_LENGTH] = {0x0f, 0x05};     /* SYSCALL */
+static const uint8_t invalid_bytes[SUBSTITUTE_LENGTH] = {0x0f, 0x0b};    /* UD2 */
 static const uint8_t breakpoint_bytes[SUBSTITUTE_LENGTH] = {0xf3, 0x90}; /* PAUSE */
 
 EXPORT uint32_t cpu_ldub_code_x86_64(struct env *env, uint64_t address)
@@ -205,6 +224,12 @@ static unsigned funneled_length(struct env *env, struct translator *db)
     return insn_decode(&insn, code, read_code, &reader) ? insn.length : 0;
 }
 
+static bool lock_is_invalid(struct env *env, struct translator *db, unsigned *length)
+{
+    struct code_reader reader = {env, db->pc_next};
+    return unicorn_lock_is_invalid(read_code, &reader, db->tb->flags & HF_CS64, length);
+}
+
 /*
  * One instruction. A block ends where the next instruction might reach into the next page: a fetch
  * fault there must find RIP at that instruction, and it does only at the start of a block.
@@ -216,6 +241,8 @@ static void translate_insn(struct translator *db, void *cs)
     if (db->num_insns == 1 && db->max_insns > 1 && unicorn_is_code_breakpoint(engine, db)) {
         length = 1; /* back to the main loop */
         engine->substitute = breakpoint_bytes;
+    } else if (lock_is_invalid(engine->env, db, &length)) {
+        engine->substitute = invalid_bytes;
     } else {
         length = funneled_length(engine->env, db);
         engine->substitute = length ? funnel_bytes : NULL;
@@ -250,6 +277,7 @@ EXPORT void translator_loop_x86_64(const struct translator_operations *operation
     engine->substitute = NULL; /* the last translation may have ended in a fetch fault */
     engine->capture = CAPTURE_LOAD;
     engine->instruction_index = 0;
+    engine->insn_start = NULL;
     engine->tracing.cs_base = tb->cs_base;
     ORIGINAL(translator_loop_x86_64)(&ours, db, cs, tb, max_insns);
 }

@@ -337,6 +337,76 @@
         cli
         end_case
 
+/* ---- found by random sequences against other processors (tests/validation) ---- */
+
+/* Its read is one for ownership. */
+.macro modifying name:req, code:vararg
+        case "\name, absent memory: a write"
+        unmap 0
+        movabsq $PAGE(0) + 0x18, %rcx
+1:      \code
+2:      end_case
+        event 14, 1b, error=2, extra=PAGE(0)+0x18, next=2b, rf=1
+.endm
+        modifying "ADD", addl %eax, (%rcx)
+        modifying "LOCK XADD", lock xaddq %rax, (%rcx)
+        modifying "BTS", btsl $3, (%rcx)
+        modifying "SHRD", shrdl $3, %eax, (%rcx)
+        modifying "ROL", rolw $3, (%rcx)
+        modifying "CMPXCHG8B", cmpxchg8b (%rcx)
+        modifying "NOT", notb (%rcx)
+
+.macro reading name:req, code:vararg
+        case "\name, absent memory: a read"
+        unmap 0
+        movabsq $PAGE(0) + 0x18, %rcx
+1:      \code
+2:      end_case
+        event 14, 1b, error=0, extra=PAGE(0)+0x18, next=2b, rf=1
+.endm
+        reading "CMP", cmpl %eax, (%rcx)
+        reading "CMP imm8", cmpb $3, (%rcx)
+        reading "TEST", testb $3, (%rcx)
+        reading "BT", btl $3, (%rcx)
+        reading "DIV", divl (%rcx)
+        reading "PUSH", pushq (%rcx)
+
+/* LOCK stands before something that it may not. */
+.macro unlockable name:req, code:vararg
+        case "LOCK \name"
+        movl $frames, %ecx
+1:      .byte 0xf0
+        \code
+2:      end_case
+        event 6, 1b, next=2b, rf=1
+.endm
+        unlockable "MOV", movl %eax, (%rcx)
+        unlockable "ADD to a register", addl %eax, %ecx
+        unlockable "CMP", cmpl %eax, (%rcx)
+        unlockable "BT", btl $3, (%rcx)
+        unlockable "SHL", shll $3, (%rcx)
+        unlockable "NOP", nop
+
+/* The flags of ADC, which the next instruction reads and then faults. */
+.macro flags_after_fault name:req, flags:req, code:vararg
+        case "flags at a fault of \name", flags=CASE_RESULT, result=\flags
+        unmap 0
+        movabsq $PAGE(0), %rcx
+        movb $0xff, %al
+        movb $0xf0, %dl
+        stc
+        adcb %dl, %al                   /* f0h: CF, SF, PF, AF */
+1:      \code
+2:      pushfq
+        popq %rax
+        andl $0x8d5, %eax
+        end_case
+        event 14, 1b, error=2, extra=PAGE(0), next=2b, rf=1
+.endm
+        flags_after_fault "SETG", 0x95, setg (%rcx)
+        flags_after_fault "RCR", 0x95, rcrl $1, (%rcx)
+        flags_after_fault "RCL by CL", 0x95, rclq %cl, (%rcx)
+
         end_cases
 
         .data
