@@ -101,6 +101,7 @@ static void expect_equal_exits(const char *guest, const struct log *a, const str
         const struct trace_event *x = &a->event[i], *y = &b->event[i];
         bool equal = x->exit.reason == y->exit.reason && x->rip == y->rip &&
                      x->exit.qualification == y->exit.qualification &&
+                     x->exit.guest_linear_address == y->exit.guest_linear_address &&
                      x->exit.guest_physical_address == y->exit.guest_physical_address &&
                      x->exit.operand == y->exit.operand && x->exit.value == y->exit.value;
         cr_assert(equal,
@@ -163,6 +164,7 @@ Test(sim_kvm, guests_do_as_in_the_simulation)
         {"bad-page-table-loop.img", {"64-bit mode", "CS as loaded, at CPL 3"}},
         {"bad-exceptions.img", {"INT n at CPL 0"}},
         {"engine-code.multiboot", {"64-bit mode", "self-modifying code"}},
+        {"engine-devices.multiboot", {"64-bit mode"}},
         {"engine-faults.multiboot", {"INT n at CPL 0", "SSE at CPL 0"}},
         {"engine-steps.multiboot", {"INT n at CPL 0", "single-step trap at CPL 0"}},
         {"engine-debug.multiboot", {"INT n at CPL 0", "breakpoint registers at CPL 0"}},

@@ -377,8 +377,7 @@ Test(traces_diff, normalizations)
         cr_assert_not(trace_is_compared(&comparison, &lacking[i]));
     b.rip = 7;
     cr_assert_eq(trace_compare(&comparison, &a, &b), 1u << 3);
-    a.exit.reason = b.exit.reason = 48;
-    cr_assert_eq(trace_compare(&comparison, &a, &b), 0, "KVM's RIP at MMIO is another");
+    b.rip = a.rip;
     trace_comparison_init(&comparison);
     trace_comparison_normalize(&comparison, "kvm/pvm", "unicorn");
     cr_assert_eq(trace_compare(&comparison, &a, &b), 0, "the other way round, too");

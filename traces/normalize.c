@@ -21,6 +21,7 @@ enum {
     CPUID = 10,
     INVD = 13,
     INVLPG = 14,
+    RDPMC = 15,
     RDTSC = 16,
     VMCALL = 18,
     CR_ACCESS = 28,
@@ -28,7 +29,6 @@ enum {
     MWAIT = 36,
     MONITOR = 39,
     PAUSE = 40,
-    EPT_VIOLATION = 48,
     RDTSCP = 51,
     PREEMPTION_TIMER = 52,
     WBINVD = 54,
@@ -61,23 +61,17 @@ static const struct trace_exception settled_in_kernel[] = {
     {TRACE_EXIT, CPUID, NULL, 0},
     {TRACE_EXIT, INVD, NULL, 0},
     {TRACE_EXIT, INVLPG, NULL, 0},
+    {TRACE_EXIT, RDPMC, NULL, 0},
+    {TRACE_EXIT, VMCALL, NULL, 0},
+    {TRACE_EXIT, MONITOR, NULL, 0},
+    {TRACE_EXIT, MWAIT, NULL, 0},
     {TRACE_EXIT, RDTSC, NULL, 0},
     {TRACE_EXIT, RDTSCP, NULL, 0},
-    {TRACE_EXIT, VMCALL, NULL, 0},
     {TRACE_EXIT, CR_ACCESS, NULL, 0},
     {TRACE_EXIT, MOV_DR, NULL, 0},
-    {TRACE_EXIT, MWAIT, NULL, 0},
-    {TRACE_EXIT, MONITOR, NULL, 0},
     {TRACE_EXIT, PAUSE, NULL, 0},
     {TRACE_EXIT, WBINVD, NULL, 0},
     {TRACE_EXIT, XSETBV, NULL, 0},
-};
-static const struct trace_exception mmio_details[] = {
-    {TRACE_EXIT, EPT_VIOLATION, "qualification", 0},
-    {TRACE_EXIT, EPT_VIOLATION, "guest_linear_address", 0},
-};
-static const struct trace_exception mmio_address[] = {
-    {TRACE_EXIT, EPT_VIOLATION, "rip", 0},
 };
 
 #define EXCEPT(list) list, sizeof(list) / sizeof(*list)
@@ -96,18 +90,10 @@ const struct trace_normalization trace_normalizations[] = {
      "exits itself",
      "KVM API documentation, KVM_INTERRUPT: injection waits for ready_for_interrupt_injection"},
     {"settled-in-kernel", "kvm", "*", EXCEPT(settled_in_kernel),
-     "exits for CPUID, RDTSC, VMCALL, control and debug registers, INVLPG, caches, PAUSE, MONITOR, "
-     "MWAIT, XSETBV and exceptions are left out",
+     "exits for CPUID, RDTSC, RDPMC, control and debug registers, INVLPG, INVD, WBINVD, PAUSE, "
+     "MONITOR, MWAIT, XSETBV, VMCALL and exceptions are left out",
      "KVM settles them in the kernel without telling its user",
      "KVM API documentation, \"The kvm_run structure\": there is no exit reason for them"},
-    {"mmio-details", "kvm", "*", EXCEPT(mmio_details),
-     "the qualification and linear address of EPT violations are not compared",
-     "KVM tells the physical address, size and direction of an MMIO access only",
-     "KVM API documentation, KVM_EXIT_MMIO"},
-    {"mmio-address", "kvm", "*", EXCEPT(mmio_address),
-     "RIP of exits for MMIO is not compared",
-     "KVM has gone past a store when it tells of it",
-     "measured: the same guest on kvm_pvm, kvm-amd and kvm-intel"},
 };
 // clang-format on
 const unsigned trace_normalization_count =

@@ -93,10 +93,23 @@ static bool is_access(const struct insn *insn, const struct cpu_state *state, co
            access.in == (run->io.direction == KVM_EXIT_IO_IN);
 }
 
-static bool is_plain_access(const struct insn *insn, const struct cpu_state *state,
-                            const void *context)
+/* What KVM may have gone on behind: a write without repetition. */
+static bool is_finished_access(const struct insn *insn, const struct cpu_state *state,
+                               const void *context)
 {
-    return (insn->kind == INSN_IN || insn->kind == INSN_OUT) && is_access(insn, state, context);
+    return (insn->kind == INSN_OUT || (insn->kind == INSN_OUTS && !insn->rep)) &&
+           is_access(insn, state, context);
+}
+
+/* OUTS has moved RSI on; INS moves RDI when KVM has been given the data. */
+static struct io_access access_of(const struct insn *insn, struct cpu_state *state)
+{
+    uint64_t rsi = state->gpr[GPR_RSI];
+    if (insn->kind == INSN_OUTS)
+        state->gpr[GPR_RSI] += state->rflags & RFLAGS_DF ? insn->port_size : -insn->port_size;
+    struct io_access access = io_access_of(insn, state);
+    state->gpr[GPR_RSI] = rsi;
+    return access;
 }
 
 /* cpu.state is as at the exit. Finds the instruction, moves RIP to it if KVM has gone on, and says
@@ -105,19 +118,16 @@ static struct io_access find_access(struct kvm_engine *engine)
 {
     const struct kvm_run *run = engine->run;
     struct cpu_state *state = &engine->vcpu->cpu.state;
-    struct insn insn;
+    struct insn insn, before;
     bool here = kvm_decode(engine, &insn) && is_access(&insn, state, run);
     bool moved = rip_after(engine) != state->rip;
     bool repeating = here && insn.rep && (state->rflags & RFLAGS_RF);
-    if (!moved && !repeating) {
-        struct insn before;
-        if (kvm_decode_before(engine, &before, is_plain_access, run)) {
-            insn = before;
-            here = true;
-        }
+    if (!moved && !repeating && kvm_decode_before(engine, &before, is_finished_access, run)) {
+        insn = before;
+        here = true;
     }
     if (here)
-        return io_access_of(&insn, state);
+        return access_of(&insn, state);
     return (struct io_access){
         .port = run->io.port, .size = run->io.size, .in = run->io.direction == KVM_EXIT_IO_IN};
 }
@@ -186,6 +196,18 @@ static uint64_t access_device(struct kvm_engine *engine)
     return value;
 }
 
+/* The write of a read-modify-write, or the next part of what is too wide for one access: cpu.exit
+ * is still the one before. */
+static void continue_access(struct vcpu *vcpu, struct mmu_fault *fault)
+{
+    const struct kvm_engine *engine = vcpu->engine;
+    const struct vm_exit *before = &vcpu->cpu.exit;
+    vcpu->cpu.state.rip = engine->instruction;
+    if (before->reason == EXIT_EPT_VIOLATION && before->guest_linear_address)
+        fault->linear =
+            before->guest_linear_address + (fault->gpa - before->guest_physical_address);
+}
+
 /* A load is in the middle of its instruction, at RIP; a store has been made. */
 static int handle_mmio(struct kvm_engine *engine)
 {
@@ -196,12 +218,16 @@ static int handle_mmio(struct kvm_engine *engine)
         .gpa = run->mmio.phys_addr,
         .qualification = (run->mmio.is_write ? 2 : 1) | EPT_LINEAR_VALID | EPT_FINAL_ACCESS,
     };
-    const struct kvm_store store = {
-        .gpa = run->mmio.phys_addr, .size = run->mmio.len, .value = access_device(engine)};
+    const struct kvm_access access = {
+        .gpa = run->mmio.phys_addr,
+        .size = run->mmio.len,
+        .write = run->mmio.is_write,
+        .value = access_device(engine),
+    };
     if (engine->continued) /* the instruction of the exit before has more to access */
-        vcpu->cpu.state.rip = engine->instruction;
-    else if (run->mmio.is_write && trace_wants(vcpu->vm->sink, TRACE_EXIT))
-        kvm_find_store(engine, &store, &fault.linear);
+        continue_access(vcpu, &fault);
+    else if (trace_wants(vcpu->vm->sink, TRACE_EXIT))
+        kvm_find_access(engine, &access, &fault.linear);
     complete(engine);
     vmx_exit_ept(&vcpu->cpu, &fault);
     record_exit(vcpu, 0, 0);

@@ -1,17 +1,17 @@
 /*
  * The KVM engine's own state, and what its files offer each other.
  *
- *   device.c       /dev/kvm: opening, what it must offer, one message for each thing that can lack
- *   engine.c       creation, running, leaving
- *   state.c        processor state: KVM's copy <-> cpu_state
- *   cpuid.c        CPUID of the profile, cut down to what this KVM can do
- *   msr.c          which MSRs KVM leaves to the processor model
- *   exits.c        each KVM exit as the VM exit that it stands for
- *   instruction.c  the instruction that an exit belongs to
- *   store.c        the same for stores to devices
- *   events.c       interrupts, NMIs, the clock, kicks
- *   step.c         single steps for debuggers
- *   probe.c        what this machine's KVM can do
+ *   device.c         /dev/kvm: opening, what it must offer, a message for each thing that can lack
+ *   engine.c         creation, running, leaving
+ *   state.c          processor state: KVM's copy <-> cpu_state
+ *   cpuid.c          CPUID of the profile, cut down to what this KVM can do
+ *   msr.c            which MSRs KVM leaves to the processor model
+ *   exits.c          each KVM exit as the VM exit that it stands for
+ *   instruction.c    the instruction that an exit belongs to
+ *   device_access.c  the same for accesses to devices in memory
+ *   events.c         interrupts, NMIs, the clock, kicks
+ *   step.c           single steps for debuggers
+ *   probe.c          what this machine's KVM can do
  *
  * With KVM the hypervisor is the kernel: the VMCS that the processor runs with is the kernel's, and
  * most VM exits never leave it. Those that do arrive in the middle of an instruction that KVM
@@ -94,13 +94,14 @@ typedef bool kvm_insn_matches(const struct insn *insn, const struct cpu_state *s
 bool kvm_decode_before(struct kvm_engine *engine, struct insn *insn, kvm_insn_matches *matches,
                        const void *context);
 
-/* store.c: a store to a device that KVM has emulated. If the instruction is found, moves RIP of
- * cpu.state to it, gives the linear address and returns true. */
-struct kvm_store {
+/* device_access.c: an access to a device that KVM emulates. If the instruction is found, moves RIP
+ * of cpu.state to it, gives the linear address and returns true. */
+struct kvm_access {
     uint64_t gpa, value;
     unsigned size;
+    bool write;
 };
-bool kvm_find_store(struct kvm_engine *engine, const struct kvm_store *store, uint64_t *linear);
+bool kvm_find_access(struct kvm_engine *engine, const struct kvm_access *access, uint64_t *linear);
 
 /* exits.c: settles the exit that KVM_RUN has returned with. Returns 0, or -errno with
  * vcpu->engine_message. */

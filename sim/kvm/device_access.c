@@ -1,8 +1,9 @@
 /*
- * Which instruction has stored to a device? KVM tells the guest-physical address and the data once
- * it has emulated the store, and RIP is behind the instruction by then. Of the instructions that
- * can end there, the one meant stores so many bytes, of this value where it tells, at a linear
- * address that translates to that guest-physical address.
+ * Which instruction accesses a device, at which linear address? KVM tells the guest-physical
+ * address. A load is in the middle of its instruction; a store has been emulated when KVM exits,
+ * and RIP is behind the instruction by then. Of the instructions that can end there, the one meant
+ * stores so many bytes, of this value where it tells, at a linear address that translates to that
+ * guest-physical address.
  */
 #include <capstone/capstone.h>
 #include <string.h>
@@ -80,12 +81,24 @@ static enum segment_register segment_of(const x86_op_mem *memory)
 
 static bool is_string(const cs_insn *insn)
 {
-    return !strncmp(insn->mnemonic, "stos", 4) || !strncmp(insn->mnemonic, "movs", 4);
+    switch (insn->id) {
+    case X86_INS_STOSB:
+    case X86_INS_STOSW:
+    case X86_INS_STOSD:
+    case X86_INS_STOSQ:
+    case X86_INS_MOVSB:
+    case X86_INS_MOVSW:
+    case X86_INS_MOVSD:
+    case X86_INS_MOVSQ:
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* Where a memory operand was when the instruction began. */
 static uint64_t linear_address(const struct cpu_state *state, const cs_insn *insn,
-                               const cs_x86_op *operand)
+                               const cs_x86_op *operand, const struct kvm_access *access)
 {
     const x86_op_mem *memory = &operand->mem;
     bool code64 = (state->efer & EFER_LMA) && (state->seg[SEG_CS].access_rights & AR_L);
@@ -93,28 +106,28 @@ static uint64_t linear_address(const struct cpu_state *state, const cs_insn *ins
     uint64_t offset = register_value(state, memory->base) +
                       register_value(state, memory->index) * (uint64_t)memory->scale +
                       (uint64_t)memory->disp;
-    if (is_string(insn)) /* the pointer has moved */
-        offset += state->rflags & RFLAGS_DF ? operand->size : -(uint64_t)operand->size;
+    if (access->write && is_string(insn)) /* the pointer has moved */
+        offset += state->rflags & RFLAGS_DF ? access->size : -(uint64_t)access->size;
     offset = low_bytes(offset, insn->detail->x86.addr_size);
     if (code64)
         return offset + (segment >= SEG_FS ? state->seg[segment].base : 0);
     return (uint32_t)(offset + state->seg[segment].base);
 }
 
-static bool translates_to(struct cpu *cpu, uint64_t linear, uint64_t gpa)
+static bool translates_to(struct cpu *cpu, uint64_t linear, const struct kvm_access *access)
 {
     struct translation translation;
     struct mmu_fault fault;
-    unsigned access = ACCESS_WRITE | ACCESS_PROBE | ACCESS_AC;
+    unsigned kind = (access->write ? ACCESS_WRITE : ACCESS_READ) | ACCESS_PROBE | ACCESS_AC;
     if ((uint64_t)((int64_t)(linear << 16) >> 16) != linear)
         return false;
-    return mmu_translate(&cpu->mmu, linear, access, &translation, &fault) == MMU_EPT_VIOLATION &&
-           fault.gpa == gpa;
+    return mmu_translate(&cpu->mmu, linear, kind, &translation, &fault) == MMU_EPT_VIOLATION &&
+           fault.gpa == access->gpa;
 }
 
 /* The value of the other operand, where it is plain to see. */
 static bool value_fits(const struct cpu_state *state, const cs_insn *insn,
-                       const struct kvm_store *store)
+                       const struct kvm_access *access)
 {
     const cs_x86 *x86 = &insn->detail->x86;
     uint64_t value;
@@ -126,23 +139,35 @@ static bool value_fits(const struct cpu_state *state, const cs_insn *insn,
         value = register_value(state, x86->operands[1].reg);
     else
         return true;
-    return low_bytes(value, store->size) == low_bytes(store->value, store->size);
+    return low_bytes(value, access->size) == low_bytes(access->value, access->size);
 }
 
-static bool is_the_store(struct cpu *cpu, const cs_insn *insn, const struct kvm_store *store,
-                         uint64_t *linear)
+/* Capstone takes MOVNTI for a load. */
+static bool has_direction(const cs_insn *insn, const cs_x86_op *operand, bool write)
+{
+    if (write)
+        return (operand->access & CS_AC_WRITE) || insn->id == X86_INS_MOVNTI;
+    return operand->access & CS_AC_READ;
+}
+
+/* The size of the operand that is accessed, 0 if there is none. */
+static unsigned operand_size(struct cpu *cpu, const cs_insn *insn, const struct kvm_access *access,
+                             uint64_t *linear)
 {
     const cs_x86 *x86 = &insn->detail->x86;
     for (unsigned i = 0; i < x86->op_count; i++) {
         const cs_x86_op *operand = &x86->operands[i];
-        bool written = operand->type == X86_OP_MEM && (operand->access & CS_AC_WRITE);
-        if (!written || operand->size != store->size)
+        if (operand->type != X86_OP_MEM || !has_direction(insn, operand, access->write))
             continue;
-        *linear = linear_address(&cpu->state, insn, operand);
-        if (translates_to(cpu, *linear, store->gpa) && value_fits(&cpu->state, insn, store))
-            return true;
+        uint64_t address = linear_address(&cpu->state, insn, operand, access);
+        if (!translates_to(cpu, address, access))
+            continue;
+        if (access->write && !value_fits(&cpu->state, insn, access))
+            continue;
+        *linear = address;
+        return operand->size;
     }
-    return false;
+    return 0;
 }
 
 static cs_mode mode_of(const struct cpu_state *state)
@@ -153,33 +178,45 @@ static cs_mode mode_of(const struct cpu_state *state)
     return rights & AR_DB ? CS_MODE_32 : CS_MODE_16;
 }
 
-/* All code that can be part of it: KVM has moved RIP behind the instruction, or, in the middle of a
- * repetition, has left it there. */
-static bool search(struct kvm_engine *engine, csh capstone, cs_insn *insn,
-                   const struct kvm_store *store, uint64_t *linear)
+/* KVM has moved RIP behind a store. */
+static bool search_before(struct kvm_engine *engine, csh capstone, cs_insn *insn,
+                          const struct kvm_access *access, uint64_t *linear)
 {
     struct cpu *cpu = &engine->vcpu->cpu;
     uint64_t behind = cpu->state.rip;
-    uint64_t base = cpu->state.seg[SEG_CS].base;
     uint8_t bytes[INSN_LENGTH_MAX];
     for (unsigned length = 1; length <= INSN_LENGTH_MAX && length <= behind; length++) {
         const uint8_t *code = bytes;
-        size_t size = kvm_read_code(engine, base + behind - length, bytes, length);
         uint64_t address = behind - length;
+        size_t size = kvm_read_code(engine, cpu->state.seg[SEG_CS].base + address, bytes, length);
         if (size == length && cs_disasm_iter(capstone, &code, &size, &address, insn) &&
-            insn->size == length && is_the_store(cpu, insn, store, linear)) {
+            insn->size == length && operand_size(cpu, insn, access, linear) == access->size) {
             cpu->state.rip = behind - length;
             return true;
         }
     }
-    const uint8_t *code = bytes;
-    size_t size = kvm_read_code(engine, base + behind, bytes, sizeof bytes);
-    uint64_t address = behind;
-    return cs_disasm_iter(capstone, &code, &size, &address, insn) && is_string(insn) &&
-           is_the_store(cpu, insn, store, linear);
+    return false;
 }
 
-bool kvm_find_store(struct kvm_engine *engine, const struct kvm_store *store, uint64_t *linear)
+/* Loads, and stores of a string instruction that has more to repeat. */
+static bool search_here(struct kvm_engine *engine, csh capstone, cs_insn *insn,
+                        const struct kvm_access *access, uint64_t *linear)
+{
+    struct cpu *cpu = &engine->vcpu->cpu;
+    uint8_t bytes[INSN_LENGTH_MAX];
+    const uint8_t *code = bytes;
+    uint64_t address = cpu->state.rip;
+    size_t size = kvm_read_code(engine, cpu->state.seg[SEG_CS].base + address, bytes, sizeof bytes);
+    if (!cs_disasm_iter(capstone, &code, &size, &address, insn) ||
+        (access->write && !is_string(insn)))
+        return false;
+    cpu->state.rip += insn->size; /* what addresses relative to RIP count from */
+    bool found = operand_size(cpu, insn, access, linear); /* Capstone misreads 66 F3 A5 */
+    cpu->state.rip -= insn->size;
+    return found;
+}
+
+bool kvm_find_access(struct kvm_engine *engine, const struct kvm_access *access, uint64_t *linear)
 {
     csh capstone;
     bool found = false;
@@ -187,10 +224,11 @@ bool kvm_find_store(struct kvm_engine *engine, const struct kvm_store *store, ui
         return false;
     cs_option(capstone, CS_OPT_DETAIL, CS_OPT_ON);
     cs_insn *insn = cs_malloc(capstone);
-    if (insn)
-        found = search(engine, capstone, insn, store, linear);
-    if (insn)
+    if (insn) {
+        found = (access->write && search_before(engine, capstone, insn, access, linear)) ||
+                search_here(engine, capstone, insn, access, linear);
         cs_free(insn, 1);
+    }
     cs_close(&capstone);
     return found;
 }
