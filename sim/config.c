@@ -310,6 +310,8 @@ int vm_config_check(const struct vm_config *config, char *message, size_t size)
         {config->backend == BACKEND_KVM && config->max_instructions,
          "max-instructions: KVM does not count instructions; leave it out, or use --backend "
          "unicorn"},
+        {config->backend == BACKEND_KVM && config->gdb,
+         "gdb: guests on KVM cannot be debugged; use --backend unicorn"},
         {config->backend == BACKEND_KVM && config->trace && config->trace_level > TRACE_LEVEL_EXITS,
          "trace-level: KVM tells of exits only; use inputs or exits, or --backend unicorn"},
         {config->backend == BACKEND_KVM && (config->ept_lazy || config->ept_withdraw),

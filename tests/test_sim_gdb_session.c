@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <criterion/criterion.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -232,4 +233,40 @@ Test(sim_gdb_session, a_run)
     expect(said);
     cr_expect_eq(waitpid(pid, &status, 0), pid);
     cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 1, "status 0x%x", (unsigned)status);
+}
+
+/* What the option takes, and how it ends without a debugger. */
+Test(sim_gdb_session, the_option)
+{
+    static const struct {
+        const char *command;
+        int status;
+        const char *says;
+    } cases[] = {
+        {"run --gdb x", 127, "no place to listen"},
+        {"run --gdb 65536", 127, "no place to listen"},
+        {"run --gdb 192.0.2.1:0", 127, "cannot listen at 192.0.2.1"},
+        {"run --gdb 0 --backend kvm", 2, "cannot be debugged"},
+        {"replay --gdb 0 --to 5", 2, "leave --to"},
+        {"replay --gdb y", 127, "no place to listen"},
+        {"run --gdb 0 & sleep 1; kill -INT $!; wait $!; #", 130, "target remote 127.0.0.1:"},
+        {"replay --gdb 0 & sleep 1; kill -TERM $!; wait $!; #", 143, "target remote 127.0.0.1:"},
+    };
+    char command[1024];
+
+    cr_assert_eq(shell("$BUILD/vtxsim run --memory 32M --trace t.vtx $BUILD/guests/gdb.elf "
+                       ">/dev/null 2>&1"),
+                 1);
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        const char *end = strpbrk(cases[i].command, "&#");
+        int length = end ? (int)(end - cases[i].command) : (int)strlen(cases[i].command);
+        bool run = cases[i].command[1] == 'u';
+
+        snprintf(command, sizeof(command), "$BUILD/vtxsim %.*s %s >console 2>errors %s", length,
+                 cases[i].command, run ? "--memory 32M $BUILD/guests/gdb.elf" : "t.vtx",
+                 end ? end : "");
+        cr_expect_eq(shell(command), cases[i].status, "%s: %d", cases[i].command, shell(command));
+        snprintf(command, sizeof(command), "grep -q -e '%s' errors", cases[i].says);
+        cr_expect_eq(shell(command), 0, "%s does not say \"%s\"", cases[i].command, cases[i].says);
+    }
 }

@@ -391,6 +391,8 @@ static int debug(struct session *session)
     error = replay_run(session->replay);
     console_flush(&session->out);
     gdb_server_destroy(session->debugger);
+    if (signal_number)
+        return STATUS_SIGNAL + signal_number;
     return error ? STATUS_ERROR : 0;
 }
 

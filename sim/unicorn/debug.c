@@ -169,11 +169,11 @@ void unicorn_debug_faulted(struct unicorn_engine *engine)
 void unicorn_debug_watchpoints(struct unicorn_engine *engine)
 {
     struct debugger *debugger = &engine->debugger;
-    bool completed = unicorn_instructions(engine) != debugger->hit_count ||
-                     engine->env->eip != debugger->hit_rip;
 
     if (!debugger->hit)
         return;
+    bool completed = unicorn_instructions(engine) != debugger->hit_count ||
+                     engine->env->eip != debugger->hit_rip;
     debugger->hit = false;
     if (completed && engine->vcpu->vm->debug.hook)
         vm_debug_stopped(engine->vcpu, VM_DEBUG_WATCHPOINT, debugger->hit_point);
@@ -182,9 +182,11 @@ void unicorn_debug_watchpoints(struct unicorn_engine *engine)
 void unicorn_debug_breakpoints(struct unicorn_engine *engine)
 {
     struct debugger *debugger = &engine->debugger;
-    uint64_t now = unicorn_instructions(engine), rip = unicorn_linear_rip(engine);
 
-    if (!debugger->code_active || !debug_points_execute(points_of(engine), rip))
+    if (!debugger->code_active)
+        return;
+    uint64_t now = unicorn_instructions(engine), rip = unicorn_linear_rip(engine);
+    if (!debug_points_execute(points_of(engine), rip))
         return;
     if (debugger->stopped && debugger->stopped_count == now && debugger->stopped_rip == rip)
         return;
