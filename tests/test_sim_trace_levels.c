@@ -163,7 +163,8 @@ Test(sim_trace_levels, walks_know_their_instruction)
  * ------------------------------------------------------------------------------------------------
  */
 
-#define BLOCKS (1u << TRACE_BLOCK)
+#define BLOCKS   (1u << TRACE_BLOCK)
+#define ACCESSES (1u << TRACE_ACCESS)
 
 /* Where the processor was before each instruction. */
 struct steps {
@@ -255,24 +256,33 @@ Test(sim_trace_levels, blocks_are_what_single_steps_see)
     }
 }
 
-/* A sink that keeps nothing but a hash of the blocks. */
-struct block_hash {
+/* A sink that keeps nothing but a hash of the blocks or accesses. */
+struct event_hash {
     struct trace_sink sink;
     uint64_t hash, count;
 };
 
-static void ignore_event(struct trace_sink *sink, const struct trace_event *event)
+static void add_words(struct event_hash *hash, const uint64_t *words, unsigned count)
 {
+    for (unsigned i = 0; i < count; i++)
+        hash->hash = ((hash->hash ^ words[i]) * 0x9e3779b97f4a7c15ull) ^ hash->hash >> 29;
+    hash->count++;
+}
+
+static void hash_access(struct trace_sink *sink, const struct trace_event *event)
+{
+    const struct trace_access *access = &event->access;
+    const uint64_t words[] = {event->rip,   event->instructions, access->linear,
+                              access->size, access->write,       access->value};
+
+    add_words((struct event_hash *)sink, words, 6);
 }
 
 static void hash_block(struct trace_sink *sink, uint64_t rip, uint64_t instructions, uint32_t size)
 {
-    struct block_hash *hash = (struct block_hash *)sink;
     const uint64_t words[] = {rip, instructions, size};
 
-    for (unsigned i = 0; i < 3; i++)
-        hash->hash = ((hash->hash ^ words[i]) * 0x9e3779b97f4a7c15ull) ^ hash->hash >> 29;
-    hash->count++;
+    add_words((struct event_hash *)sink, words, 3);
 }
 
 /* Stops at places that have nothing to do with blocks. */
@@ -286,11 +296,10 @@ static void stop_now_and_then(void *context, struct vm *vm, const struct vm_debu
     vm_debug_stop_at(vm, stop->instructions + 1 + (*random >> 33) % 5000);
 }
 
-static struct block_hash hash_blocks(const char *guest, const struct machine_setting *settings,
-                                     bool stops)
+static struct event_hash hash_events(const char *guest, const struct machine_setting *settings,
+                                     uint32_t types, bool stops)
 {
-    struct block_hash hash = {
-        .sink = {.types = BLOCKS, .event = ignore_event, .block = hash_block}};
+    struct event_hash hash = {.sink = {.types = types, .event = hash_access, .block = hash_block}};
     struct machine machine = {0};
     uint64_t random = 1;
 
@@ -305,9 +314,9 @@ static struct block_hash hash_blocks(const char *guest, const struct machine_set
     return hash;
 }
 
-/* Blocks are a function of what the guest executes: not of how its exits are handled, of the EPT
- * entries that come and go, or of stops. */
-Test(sim_trace_levels, blocks_depend_on_the_guest_alone)
+/* Blocks and accesses are a function of what the guest executes: not of how its exits are handled,
+ * of the EPT entries that come and go, or of stops. */
+static void depend_on_the_guest_alone(uint32_t types)
 {
     static const char *const names[] = {"torture.multiboot rounds=1", "demo.img"};
     const struct machine_setting *const settings[] = {
@@ -318,24 +327,33 @@ Test(sim_trace_levels, blocks_depend_on_the_guest_alone)
     };
 
     for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
-        struct block_hash reference = hash_blocks(names[i], settings[0], false);
+        struct event_hash reference = hash_events(names[i], settings[0], types, false);
         for (unsigned j = 0; j < sizeof(settings) / sizeof(*settings); j++) {
-            struct block_hash other = hash_blocks(names[i], settings[j], j % 2 == 0);
-            cr_assert_eq(other.count, reference.count, "%s, case %u: %lu and %lu blocks", names[i],
+            struct event_hash other = hash_events(names[i], settings[j], types, j % 2 == 0);
+            cr_assert_eq(other.count, reference.count, "%s, case %u: %lu and %lu events", names[i],
                          j, other.count, reference.count);
             cr_assert_eq(other.hash, reference.hash, "%s, case %u", names[i], j);
         }
-        printf("%s: %lu blocks\n", names[i], reference.count);
+        printf("%s: %lu events\n", names[i], reference.count);
     }
+}
+
+Test(sim_trace_levels, blocks_depend_on_the_guest_alone)
+{
+    depend_on_the_guest_alone(BLOCKS);
+}
+
+Test(sim_trace_levels, accesses_depend_on_the_guest_alone)
+{
+    depend_on_the_guest_alone(ACCESSES);
 }
 
 /* --- Accesses
  * ---------------------------------------------------------------------------------------------- */
 
-#define ACCESSES (1u << TRACE_ACCESS)
-#define DATA     0x600000
-#define STACK    0x610000
-#define ANY      0xa5a5a5a5a5a5a5a5 /* value that the test does not know */
+#define DATA  0x600000
+#define STACK 0x610000
+#define ANY   0xa5a5a5a5a5a5a5a5 /* value that the test does not know */
 
 /* What tests/guests/engine/accesses.S does from its first store on. */
 static const struct trace_access expected_accesses[] = {

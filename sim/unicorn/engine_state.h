@@ -111,9 +111,10 @@ struct tracing {
     struct block_rest left; /* from the instruction at which a block was looked at, or left */
 
     uint64_t block_count; /* instructions retired before the running block */
-    /* Accesses of the last instruction that made any. When it starts over, at the same count, what
-     * it did before it was left is skipped. */
+    /* Accesses of the last instruction, or delivery of an event, that made any. When it starts
+     * over, at the same count, what it did before it was left is skipped. */
     uint64_t access_count, access_rip;
+    unsigned access_event; /* which event; 0: an instruction */
     unsigned access_made, access_skip;
 
     /* During translation of a block. */

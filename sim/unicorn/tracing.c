@@ -43,6 +43,14 @@ static void locate(struct unicorn_engine *engine, struct trace_event *event)
 
 /* --- Walks and flushes ------------------------------------------------------------------------ */
 
+/* What the processor model was doing starts over if EPT was in its way. */
+static void model_walk_failed(struct unicorn_engine *engine, enum mmu_status status)
+{
+    struct tracing *tracing = &engine->tracing;
+    if (status == MMU_EPT_VIOLATION || status == MMU_EPT_MISCONFIG)
+        tracing->access_skip = tracing->access_made;
+}
+
 static void observe_walk(void *context, const struct mmu_walk_report *report)
 {
     struct unicorn_engine *engine = context;
@@ -62,6 +70,8 @@ static void observe_walk(void *context, const struct mmu_walk_report *report)
                 .page_shift = report->page_shift,
             },
     };
+    if (!engine->tracing.filling)
+        model_walk_failed(engine, report->status);
     if (!trace_wants(sink, TRACE_WALK))
         return;
     locate(engine, &event);
@@ -284,10 +294,13 @@ void unicorn_tracing_access_end(struct unicorn_engine *engine, void *tcg,
         tcg_temp_free_internal_x86_64(tcg, wide);
 }
 
-static void record_access(struct unicorn_engine *engine, struct trace_event *event)
+/* delivered: see access_event. */
+static void record_access(struct unicorn_engine *engine, struct trace_event *event,
+                          unsigned delivered)
 {
     struct tracing *tracing = &engine->tracing;
-    bool same = event->instructions == tracing->access_count && event->rip == tracing->access_rip;
+    bool same = event->instructions == tracing->access_count && event->rip == tracing->access_rip &&
+                delivered == tracing->access_event;
     if (same && tracing->access_skip) {
         tracing->access_skip--;
         return;
@@ -298,6 +311,7 @@ static void record_access(struct unicorn_engine *engine, struct trace_event *eve
     tracing->access_made++;
     tracing->access_count = event->instructions;
     tracing->access_rip = event->rip;
+    tracing->access_event = delivered;
     event->type = TRACE_ACCESS;
     event->cpu = (uint16_t)engine->vcpu->index;
     event->time = 0;
@@ -320,7 +334,7 @@ EXPORT void helper_bndldx64_x86_64(struct env *env, uint64_t linear, uint64_t va
         .access = {linear, low_bytes(value, WHAT_SIZE(what)), (uint8_t)WHAT_SIZE(what),
                    WHAT_WRITE(what)},
     };
-    record_access(engine, &event);
+    record_access(engine, &event, 0);
 }
 
 /* By the processor model. */
@@ -337,7 +351,10 @@ static void observe_access(void *context, uint64_t linear, const void *data, siz
         return;
     memcpy(&event.access.value, data, size < 8 ? size : 8);
     locate(engine, &event);
-    record_access(engine, &event);
+    const struct event *delivering = &engine->cpu->delivering;
+    bool delivers = engine->cpu->delivery_in_progress;
+    record_access(engine, &event,
+                  delivers ? 1u << 16 | (unsigned)delivering->type << 8 | delivering->vector : 0);
 }
 
 /* By a helper of the library, called at this place in translated code. */
@@ -351,7 +368,7 @@ static void helper_access(uint64_t linear, uint64_t value, uint8_t size, bool wr
     tracing->filling = true;
     locate(engine, &event);
     tracing->filling = false;
-    record_access(engine, &event);
+    record_access(engine, &event, 0);
 }
 
 static bool wants_accesses(void)
