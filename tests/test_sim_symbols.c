@@ -433,6 +433,45 @@ Test(sim_symbols, compressed)
     free(kernel);
 }
 
+/* Damage anywhere in the tables: other names or none, and nothing worse (under the sanitizers). */
+Test(sim_symbols, damaged)
+{
+    static const struct layout layouts[] = {{false, true, true}, {true, false, false}};
+    struct kernel *kernels = malloc(2 * sizeof(*kernels)), *damaged = malloc(sizeof(*damaged));
+    uint8_t *packed = malloc(2 * IMAGE);
+
+    for (unsigned i = 0; i < 2; i++)
+        make_kernel(&kernels[i], &layouts[i], 100 + i);
+    for (unsigned i = 0; i < 120; i++) {
+        const struct kernel *kernel = &kernels[i % 2];
+        struct symbols *symbols;
+        char message[512];
+
+        srandom(i);
+        memcpy(damaged, kernel, sizeof(*damaged));
+        for (unsigned changes = 1 + (unsigned)random() % 4; changes > 0; changes--)
+            damaged->image[(size_t)random() % kernel->size] = (uint8_t)random();
+        if (i % 3 == 0)
+            damaged->size = (size_t)random() % kernel->size;
+        if (i % 5 == 0) {
+            size_t size = pack_lz4(damaged->image, damaged->size + 100, packed, 2 * IMAGE);
+
+            packed[(size_t)random() % size] ^= 1u << random() % 8;
+            write_bzimage(packed, size);
+        } else {
+            write_file(damaged->image, damaged->size + 1);
+        }
+        if (symbols_load(&symbols, path, message, sizeof(message)) == 0) {
+            for (size_t number = 0; number < symbols_count(symbols); number++)
+                cr_assert_lt(strlen(symbols_get(symbols, number).name), 1024);
+            symbols_free(symbols);
+        }
+    }
+    free(packed);
+    free(damaged);
+    free(kernels);
+}
+
 /* A kernel that moved is found by what its functions do, unless there is too little to go by. */
 Test(sim_symbols, guess)
 {
