@@ -26,7 +26,7 @@ int trace_blocks_put(struct trace_block_predictor *predictor,
     bool spelled = predictor->other[successor - predictor->slot] != block->rip ||
                    successor->other_size != size;
     bool done =
-        trace_column_use(&column[TRACE_COLUMN_BLOCK_RUNS], 0) && /* its zeros mean something */
+        trace_column_use(&column[TRACE_COLUMN_BLOCK_RUNS], TRACE_VARINT_MAX) && /* zeros count */
         trace_column_put(&column[TRACE_COLUMN_BLOCK_RUNS], run << 1 | spelled) &&
         trace_column_put(&column[TRACE_COLUMN_CPU], trace_difference(block->cpu, predictor->cpu)) &&
         trace_column_put(&column[TRACE_COLUMN_INSTRUCTIONS],

@@ -28,8 +28,9 @@ enum trace_level trace_reader_level(const struct trace_reader *reader);
 /*
  * The next event. Returns 1; 0 at the end of a whole trace; -ENODATA at the end of one that was
  * cut off (all events of its whole frames have been given); -EBADMSG where it is damaged; -errno
- * if reading fails. After anything but 1 the answer stays the same until a seek. Events of types
- * that this version does not know are skipped; they count.
+ * if reading fails. Values are those of the file, be they sensible or not; only input.size is at
+ * most TRACE_INPUT_MAX for certain. After anything but 1 the answer stays the same until a seek.
+ * Events of types that this version does not know are skipped; they count.
  */
 int trace_reader_next(struct trace_reader *reader, struct trace_event *event);
 /* Number of the event that trace_reader_next gives next, counted from 0 (or of one of an unknown

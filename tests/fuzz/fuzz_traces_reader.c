@@ -95,7 +95,6 @@ static void check_event(const struct trace_event *event)
 {
     assert(trace_event_name(event->type));
     assert(event->type != TRACE_INPUT || event->input.size <= TRACE_INPUT_MAX);
-    assert(event->type != TRACE_ACCESS || event->access.write <= 1);
 }
 
 static uint64_t read_some(struct trace_reader *reader)
