@@ -1,7 +1,6 @@
 /* Going to places in a replay. */
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +63,7 @@ static bool parse_seconds(const char *text, double *seconds)
     char *end;
     double number = strtod(text, &end);
 
-    if (end == text || !(number >= 0) || *text == '-' || isinf(number))
+    if (end == text || !(number >= 0) || *text == '-' || number > 1e18)
         return false;
     for (unsigned i = 0; i < sizeof(units) / sizeof(*units); i++) {
         if (strcmp(end, units[i].name) == 0) {
@@ -213,7 +212,12 @@ static struct run_statistics run_of(const struct journey *journey)
 
 static uint64_t goal_cycles(const struct goal *goal, uint64_t hz)
 {
-    return goal->seconds > 0 ? (uint64_t)ceil(goal->seconds * (double)hz) : goal->cycles;
+    double exact = goal->seconds * (double)hz;
+    uint64_t cycles = exact < 0x1p63 ? (uint64_t)exact : 1ull << 63;
+
+    if (!(goal->seconds > 0))
+        return goal->cycles;
+    return (double)cycles < exact ? cycles + 1 : cycles;
 }
 
 static void note_place(struct shared *shared, const struct run_statistics *run)
