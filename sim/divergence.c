@@ -142,10 +142,18 @@ static int note_history(struct search *search)
     return error ? error : note_instruction(search);
 }
 
-static void note_states(struct search *search, struct cpu_state state[2])
+/* The registers where both stand now. */
+static int note_states(struct search *search)
 {
-    state[0] = *runners_state(search->runners, 0);
-    state[1] = *runners_state(search->runners, 1);
+    struct divergence *divergence = search->divergence;
+    int error = runners_look(search->runners);
+
+    for (unsigned side = 0; side < 2 && !error; side++) {
+        divergence->after[side] = *runners_state(search->runners, side);
+        memcpy(divergence->fpu_after[side], runners_fpu(search->runners, side), FXSAVE_BYTES);
+        divergence->ended[side] = runners_place(search->runners, side)->ended;
+    }
+    return error;
 }
 
 /* The lines that the instruction's operands are in, as long as there is room. */
@@ -183,7 +191,6 @@ static int describe(struct search *search)
 
     if (error)
         return error;
-    note_states(search, divergence->before);
     choose_lines(divergence);
     error = read_lines(search, false);
     if (!error)
@@ -192,13 +199,8 @@ static int describe(struct search *search)
     if (!error)
         error = runners_go(search->runners, search->high);
     if (!error)
-        error = runners_look(search->runners);
-    if (error)
-        return error;
-    note_states(search, divergence->after);
-    for (unsigned side = 0; side < 2; side++)
-        divergence->ended[side] = runners_place(search->runners, side)->ended;
-    return read_lines(search, true);
+        error = note_states(search);
+    return error ? error : read_lines(search, true);
 }
 
 /* --- The steps of the search --- */
@@ -239,9 +241,7 @@ static int find_registers(struct search *search)
         return error;
     if (!runners_agree(search->runners)) {
         divergence->kind = DIVERGENCE_START;
-        error = runners_look(search->runners);
-        note_states(search, divergence->after);
-        return error;
+        return note_states(search);
     }
     search->high = to > search->request->from ? to : search->request->from + 1;
     error = approach(search);

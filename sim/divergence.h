@@ -46,7 +46,8 @@ struct divergence {
     uint64_t instructions;
     uint64_t agreed; /* where the search began */
     bool ended[2];   /* the guest stopped there instead of going on */
-    struct cpu_state before[2], after[2];
+    struct cpu_state after[2];
+    uint8_t fpu_after[2][FXSAVE_BYTES];
     /* What executed before on A; the last is the instruction that makes the difference. */
     struct divergence_instruction history[DIVERGENCE_BEFORE_MAX + 1];
     unsigned history_count;

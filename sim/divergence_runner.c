@@ -51,6 +51,7 @@ struct shared {
     char message[REPLAY_MESSAGE_SIZE];
     struct runner_place place;
     struct cpu_state state;
+    uint8_t fpu[FXSAVE_BYTES];
     uint8_t code[INSTRUCTION_BYTES];
     unsigned code_size;
     uint8_t line[RUNNER_LINE];
@@ -163,6 +164,7 @@ static void look(struct worker *worker)
     const struct cpu_state *state = &vm_debug_cpu(worker->vm)->state;
 
     shared->state = *state;
+    worker->vm->vcpu.engine_operations->read_fpu(&worker->vm->vcpu, shared->fpu);
     shared->code_size = (unsigned)vm_debug_read(worker->vm, state->rip + state->seg[SEG_CS].base,
                                                 shared->code, sizeof(shared->code));
 }
@@ -355,6 +357,11 @@ bool runners_agree(const struct runners *runners)
 const struct cpu_state *runners_state(const struct runners *runners, unsigned side)
 {
     return &runners->runner[side].shared->state;
+}
+
+const uint8_t *runners_fpu(const struct runners *runners, unsigned side)
+{
+    return runners->runner[side].shared->fpu;
 }
 
 unsigned runners_code(const struct runners *runners, unsigned side, const uint8_t **bytes)

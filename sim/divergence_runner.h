@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "cpu/state.h"
+#include "sim/engine.h"
 #include "sim/instruction_text.h"
 
 struct runners;
@@ -60,6 +61,8 @@ int runners_watch_memory(struct runners *runners, bool on);
 /* The processor's state here, and the bytes at RIP. */
 int runners_look(struct runners *runners);
 const struct cpu_state *runners_state(const struct runners *runners, unsigned side);
+/* x87 and SSE state in the format of FXSAVE, FXSAVE_BYTES. */
+const uint8_t *runners_fpu(const struct runners *runners, unsigned side);
 /* Returns the number of bytes, at most INSTRUCTION_BYTES. */
 unsigned runners_code(const struct runners *runners, unsigned side, const uint8_t **bytes);
 

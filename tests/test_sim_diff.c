@@ -260,6 +260,14 @@ Test(sim_diff, one_cpuid_bit)
     json_decref(document);
 }
 
+static void copy_guest(const char *guest, const char *to)
+{
+    char command[1200];
+
+    snprintf(command, sizeof(command), "cp %s/guests/%s %s", build, guest, to);
+    cr_assert_eq(system(command), 0);
+}
+
 /* What does not make events differ, and how that can be asked for. */
 Test(sim_diff, same)
 {
@@ -276,6 +284,13 @@ Test(sim_diff, same)
     cr_assert_eq(RUN("diff", "a.vtx", "d.vtx"), 0, "levels: %s", output);
     cr_assert_eq(RUN("diff", "--json", "a.vtx", "d.vtx"), 0);
     json_decref(parse_output());
+    RUN("run", "-M", "32M", "-n", "50000", "--hash-every", "10000", "-t", "e.vtx",
+        "@bench-random.multiboot");
+    cr_assert_eq(RUN("diff", "a.vtx", "e.vtx"), 0, "intervals of state hashes: %s", output);
+    copy_guest("bench-random.bin", "image");
+    RUN("run", "-n", "50000", "--flat-mode", "64", "-t", "a.vtx", "@bench-random.bin");
+    RUN("run", "-n", "50000", "--flat-mode", "64", "-t", "b.vtx", "image");
+    cr_assert_eq(RUN("diff", "--headers", "a.vtx", "b.vtx"), 0, "a file's path: %s", output);
 }
 
 /* Events that differ, and are not wanted. */
@@ -297,11 +312,10 @@ Test(sim_diff, ignored)
 /* Runs that cannot be executed again: the events are told all the same. */
 Test(sim_diff, no_image)
 {
-    char from[600], copy[700];
+    char from[600];
 
     snprintf(from, sizeof(from), "%s/guests/bench-cpuid.multiboot", build);
-    snprintf(copy, sizeof(copy), "cp %s image", from);
-    cr_assert_eq(system(copy), 0);
+    copy_guest("bench-cpuid.multiboot", "image");
     RUN("run", "-M", "32M", "-n", "5000", "-t", "a.vtx", "image");
     RUN("run", "-M", "32M", "-n", "5000", "--inject-flip", "1000:rsp:5", "-t", "b.vtx", "image");
     unlink("image");

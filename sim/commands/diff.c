@@ -12,6 +12,7 @@
 
 #include "sim/commands/commands.h"
 #include "sim/commands/diff_report.h"
+#include "sim/commands/trace.h"
 #include "sim/event_text.h"
 
 #define STATUS_DIFFERENT 1
@@ -33,6 +34,7 @@ enum {
     KEY_MEMORY,
     KEY_FIND,
     KEY_SYMBOLS,
+    KEY_OFFSET,
     KEY_HEADERS,
     KEY_JSON
 };
@@ -46,7 +48,7 @@ struct request {
     unsigned window;
     const char *find[FIND_MAX];
     unsigned found;
-    const char *symbols;
+    struct trace_request view; /* of A, for the symbols */
     bool all, no_normalize, headers, json, no_replay, memory;
 };
 
@@ -151,7 +153,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
         request->find[request->found++] = argument;
         return 0;
     case KEY_SYMBOLS:
-        request->symbols = argument;
+        request->view.symbols = argument;
+        return 0;
+    case KEY_OFFSET:
+        request->view.symbols_offset = argument;
         return 0;
     case KEY_HEADERS:
         request->headers = true;
@@ -190,8 +195,11 @@ static const struct argp_option options[] = {
     {"memory", KEY_MEMORY, NULL, 0, "Find also when memory differs first", 0},
     {"find", KEY_FIND, "PATH", 0,
      "A folder, or a file, in which input files of the runs are looked for; may be repeated", 0},
-    {"symbols", KEY_SYMBOLS, "FILE", 0, "Names of the guest's addresses: vmlinux, System.map, ...",
+    {"symbols", KEY_SYMBOLS, "FILE|auto", 0,
+     "Names of the guest's addresses: vmlinux, System.map, bzImage, ...; auto: the image that ran",
      0},
+    {"symbols-offset", KEY_OFFSET, "N|auto", 0,
+     "How far above FILE's addresses the guest had them (default auto)", 0},
     {"json", KEY_JSON, NULL, 0, "Print the result as one JSON document", 0},
     {0},
 };
@@ -262,6 +270,11 @@ static void choose(const struct request *request, struct diff_report *report)
 
         if (!(types >> type & 1))
             trace_comparison_except(&report->comparison, &exception);
+    }
+    if (diff_option_differs(report, "hash-every")) { /* each is of what came since the last */
+        const struct trace_exception hashes = {TRACE_STATE_HASH, -1, NULL, 0};
+
+        trace_comparison_except(&report->comparison, &hashes);
     }
     for (unsigned i = 0; i < request->exceptions; i++)
         trace_comparison_except(&report->comparison, &request->exception[i]);
@@ -418,21 +431,22 @@ int command_diff(int argc, char **argv)
     static const struct argp argp = {options, parse_option, "A B", diff_doc, NULL, NULL, NULL};
     struct request request = {.context = CONTEXT_DEFAULT};
     static struct diff_report report;
-    char message[512];
+    static struct trace_view view;
     int status;
 
     argp_parse(&argp, argc, argv, 0, NULL, &request);
-    if (request.symbols &&
-        symbols_load(&report.symbols, request.symbols, message, sizeof(message))) {
-        command_error("%s", message);
+    request.view.path = request.path[0];
+    if (request.view.symbols && trace_view_open(&view, &request.view))
         return STATUS_USAGE;
-    }
+    report.symbols = view.symbols;
     report.path = request.path;
     report.context = request.context;
     report.all = request.all;
     report.json = request.json;
     status = compare_files(&request, &report);
     diff_report_destroy(&report);
+    if (request.view.symbols)
+        trace_view_close(&view, status);
     if (fflush(stdout)) {
         command_error("standard output: %s", strerror(errno));
         status = STATUS_USAGE;

@@ -67,8 +67,58 @@ static uint64_t row_value(const struct register_row *row, const struct cpu_state
     return value;
 }
 
-static void print_registers(const struct cpu_state state[2])
+/* Registers of x87 and SSE are shown only where they differ. */
+struct fpu_row {
+    const char *name;
+    unsigned number; /* of the registers; the second is 16 bytes behind the first, and so on */
+    unsigned offset, size; /* in the image of FXSAVE */
+};
+static const struct fpu_row fpu_rows[] = {
+    {"fcw", 1, 0, 2},    {"fsw", 1, 2, 2},  {"ftw", 1, 4, 1},
+    {"mxcsr", 1, 24, 4}, {"st", 8, 32, 10}, {"xmm", 16, 160, 16},
+};
+#define FPU_ROWS      (sizeof(fpu_rows) / sizeof(*fpu_rows))
+#define FPU_REGISTER  16
+#define FPU_TEXT_SIZE (2 * FPU_REGISTER + 1)
+
+/* The value of register `number` of a row, high digits first. */
+static void fpu_text(char text[FPU_TEXT_SIZE], const struct fpu_row *row, unsigned number,
+                     const uint8_t *image)
 {
+    const uint8_t *value = image + row->offset + (size_t)number * FPU_REGISTER;
+
+    for (unsigned i = 0; i < row->size; i++)
+        snprintf(text + 2 * i, 3, "%02x", value[row->size - 1 - i]);
+}
+
+/* Calls `take` with the name and both values of every one that differs. */
+static void for_each_fpu_difference(const struct divergence *divergence, void *context,
+                                    void (*take)(void *context, const char *name, const char *a,
+                                                 const char *b))
+{
+    char name[8], a[FPU_TEXT_SIZE], b[FPU_TEXT_SIZE];
+
+    for (unsigned i = 0; i < FPU_ROWS; i++) {
+        for (unsigned number = 0; number < fpu_rows[i].number; number++) {
+            fpu_text(a, &fpu_rows[i], number, divergence->fpu_after[0]);
+            fpu_text(b, &fpu_rows[i], number, divergence->fpu_after[1]);
+            snprintf(name, sizeof(name), fpu_rows[i].number > 1 ? "%s%u" : "%s", fpu_rows[i].name,
+                     number);
+            if (strcmp(a, b) != 0)
+                take(context, name, a, b);
+        }
+    }
+}
+
+static void print_fpu_row(void *context, const char *name, const char *a, const char *b)
+{
+    printf("* %-18s %s   %s\n", name, a, b);
+}
+
+static void print_registers(const struct divergence *divergence)
+{
+    const struct cpu_state *state = divergence->after;
+
     printf("  %-18s %-18s %s\n", "", "A", "B");
     for (unsigned i = 0; i < ROWS; i++) {
         uint64_t a = row_value(&rows[i], &state[0]), b = row_value(&rows[i], &state[1]);
@@ -77,6 +127,7 @@ static void print_registers(const struct cpu_state state[2])
             printf("%c %-18s %016" PRIx64 "   %016" PRIx64 "\n", a == b ? ' ' : '*', rows[i].name,
                    a, b);
     }
+    for_each_fpu_difference(divergence, NULL, print_fpu_row);
 }
 
 /* --- Text --- */
@@ -144,7 +195,7 @@ static void print_found(const struct divergence *divergence, const struct symbol
     for (unsigned i = 0; i < divergence->history_count; i++)
         print_instruction(&divergence->history[i], i + 1 == divergence->history_count, symbols);
     puts("registers after it:");
-    print_registers(divergence->after);
+    print_registers(divergence);
     for (unsigned side = 0; side < 2; side++)
         if (divergence->ended[side])
             printf("the guest of %c stops there\n", 'A' + (int)side);
@@ -156,11 +207,12 @@ void divergence_print(const struct divergence *divergence, const struct symbols 
 {
     switch (divergence->kind) {
     case DIVERGENCE_NONE:
-        puts("executed again, the runs never differ in registers");
+        puts("executed again, the runs never differ in registers: what differs is memory (--memory "
+             "finds it) or time");
         break;
     case DIVERGENCE_START:
         puts("the runs begin with different registers:");
-        print_registers(divergence->after);
+        print_registers(divergence);
         break;
     case DIVERGENCE_FOUND:
         print_found(divergence, symbols);
@@ -187,8 +239,14 @@ static json_t *hex_json(uint64_t value)
     return json_string(text);
 }
 
-static json_t *registers_json(const struct cpu_state state[2])
+static void add_fpu_row(void *context, const char *name, const char *a, const char *b)
 {
+    json_object_set_new(context, name, json_pack("{s:s, s:s, s:b}", "a", a, "b", b, "differs", 1));
+}
+
+static json_t *registers_json(const struct divergence *divergence)
+{
+    const struct cpu_state *state = divergence->after;
     json_t *object = json_object();
 
     for (unsigned i = 0; i < ROWS; i++) {
@@ -199,6 +257,7 @@ static json_t *registers_json(const struct cpu_state state[2])
                                 json_pack("{s:o, s:o, s:b}", "a", hex_json(a), "b", hex_json(b),
                                           "differs", a != b));
     }
+    for_each_fpu_difference(divergence, object, add_fpu_row);
     return object;
 }
 
@@ -276,7 +335,7 @@ json_t *divergence_json(const struct divergence *divergence, const struct symbol
                                       (int)divergence->ended[1]));
     }
     if (divergence->kind != DIVERGENCE_NONE)
-        json_object_set_new(object, "registers", registers_json(divergence->after));
+        json_object_set_new(object, "registers", registers_json(divergence));
     if (divergence->memory_differs)
         json_object_set_new(
             object, "memory_difference",

@@ -40,6 +40,29 @@ int diff_read_options(struct diff_report *report, char *message, size_t size)
     return 0;
 }
 
+/* Of a file, its content is what matters, not where it was. */
+static bool is_same_option(const json_t *a, const json_t *b)
+{
+    static const char *const content[] = {"xxh64", "size", "arguments"};
+
+    if (json_is_array(a) && json_is_array(b) && json_array_size(a) == json_array_size(b)) {
+        for (size_t i = 0; i < json_array_size(a); i++)
+            if (!is_same_option(json_array_get(a, i), json_array_get(b, i)))
+                return false;
+        return true;
+    }
+    if (!json_object_get(a, "xxh64") || !json_object_get(b, "xxh64"))
+        return json_equal(a, b);
+    for (unsigned i = 0; i < sizeof(content) / sizeof(*content); i++) {
+        const json_t *left = json_object_get(a, content[i]);
+        const json_t *right = json_object_get(b, content[i]);
+
+        if (left != right && !json_equal(left, right))
+            return false;
+    }
+    return true;
+}
+
 /* Calls `take` with every option that is not the same on both sides; NULL where there is none. */
 static void for_each_option(const struct diff_report *report, void *context,
                             void (*take)(void *context, const char *name, json_t *const value[2]))
@@ -51,7 +74,7 @@ static void for_each_option(const struct diff_report *report, void *context,
     {
         json_t *const values[2] = {value, json_object_get(report->options[1], name)};
 
-        if (!json_equal(values[0], values[1]))
+        if (!is_same_option(values[0], values[1]))
             take(context, name, values);
     }
     json_object_foreach(report->options[1], name, value)
@@ -61,6 +84,12 @@ static void for_each_option(const struct diff_report *report, void *context,
         if (!values[0])
             take(context, name, values);
     }
+}
+
+bool diff_option_differs(const struct diff_report *report, const char *name)
+{
+    return !json_equal(json_object_get(report->options[0], name),
+                       json_object_get(report->options[1], name));
 }
 
 static void count_option(void *context, const char *name, json_t *const value[2])
@@ -411,5 +440,4 @@ void diff_report_destroy(struct diff_report *report)
             trace_reader_close(report->reader[side]);
         json_decref(report->options[side]);
     }
-    symbols_free(report->symbols);
 }

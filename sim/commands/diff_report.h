@@ -27,12 +27,13 @@ struct diff_report {
     bool replayed; /* divergence is valid */
     struct divergence divergence;
     char replay_message[REPLAY_MESSAGE_SIZE]; /* why it is not; "": nobody asked */
-    struct symbols *symbols;                  /* NULL: there are none */
+    const struct symbols *symbols;            /* NULL: there are none; not owned */
 };
 
 /* Reads the options of both runs out of the readers. Returns 0 or -errno with a message. */
 int diff_read_options(struct diff_report *report, char *message, size_t size);
 bool diff_options_differ(const struct diff_report *report);
+bool diff_option_differs(const struct diff_report *report, const char *name);
 
 /* Prints on standard output. status: the exit status that the command is going to have. */
 void diff_report_print(struct diff_report *report, int status);
