@@ -116,10 +116,10 @@ static void count_sections(struct stat_state *stat, const struct trace_event *ev
 
 static void count_event(struct stat_state *stat, const struct trace_event *event)
 {
-    if (stat->events++ == 0) {
+    if (stat->events++ == 0)
         stat->first_instructions = event->instructions;
+    if (stat->first_time == 0) /* blocks and accesses have none */
         stat->first_time = stat->view->time;
-    }
     stat->count[event->type]++;
     if (event->instructions > stat->instructions)
         stat->instructions = event->instructions;
@@ -173,10 +173,15 @@ static uint64_t file_size(const char *path)
     return stat(path, &status) == 0 ? (uint64_t)status.st_size : 0;
 }
 
-/* Ratios to the file's size hold only where the whole trace was looked at. */
-static bool is_all(const struct trace_request *request)
+static bool is_part(const struct trace_request *request)
 {
-    return !request->from.given && !request->to.given && !request->types;
+    return request->from.given || request->to.given || request->types;
+}
+
+/* Ratios to the file's size hold only where the whole trace was looked at. */
+static bool is_all(const struct stat_state *stat)
+{
+    return !is_part(&stat->request->common) && stat->view->result == 0;
 }
 
 static void print_total(const char *name, uint64_t value)
@@ -188,9 +193,13 @@ static void print_totals(const struct stat_state *stat)
 {
     const struct trace_request *request = &stat->request->common;
     uint64_t bytes = file_size(request->path), hz = trace_view_tsc_hz(stat->view);
-    uint64_t instructions = stat->instructions - stat->first_instructions;
+    uint64_t instructions = stat->instructions, cycles = stat->time;
     char text[EVENT_TEXT_SIZE];
 
+    if (is_part(request)) {
+        instructions -= stat->first_instructions;
+        cycles -= stat->first_time;
+    }
     printf("%-32s %16s\n", "level", trace_level_name(trace_reader_level(stat->view->reader)));
     print_total("events", stat->events);
     for (unsigned type = 1; type < TRACE_EVENT_TYPES; type++) {
@@ -198,13 +207,12 @@ static void print_totals(const struct stat_state *stat)
         if (stat->count[type])
             print_total(text, stat->count[type]);
     }
-    print_total("instructions", is_all(request) ? stat->instructions : instructions);
-    print_total("simulated cycles", is_all(request) ? stat->time : stat->time - stat->first_time);
+    print_total("instructions", instructions);
+    print_total("simulated cycles", cycles);
     if (hz)
-        printf("%-32s %16.6f s\n", "simulated time",
-               ratio(is_all(request) ? stat->time : stat->time - stat->first_time, hz));
+        printf("%-32s %16.6f s\n", "simulated time", ratio(cycles, hz));
     print_total("trace (bytes)", bytes);
-    if (is_all(request)) {
+    if (is_all(stat)) {
         printf("%-32s %16.3f\n", "bytes an event", ratio(bytes, stat->events));
         printf("%-32s %16.6f\n", "bits an instruction", ratio(8 * bytes, stat->instructions));
     }
@@ -273,7 +281,7 @@ static json_t *totals_json(const struct stat_state *stat)
                   (json_int_t)stat->events, "instructions", (json_int_t)stat->instructions,
                   "simulated_cycles", (json_int_t)stat->time, "tsc_hz",
                   (json_int_t)trace_view_tsc_hz(stat->view), "trace_bytes", (json_int_t)bytes,
-                  "complete", stat->view->result >= 0);
+                  "complete", stat->view->result >= 0 && !stat->view->interrupted);
     json_t *types = json_object();
 
     for (unsigned type = 1; type < TRACE_EVENT_TYPES; type++)
@@ -281,7 +289,7 @@ static json_t *totals_json(const struct stat_state *stat)
             json_object_set_new(types, trace_event_name(type),
                                 json_integer((json_int_t)stat->count[type]));
     json_object_set_new(totals, "types", types);
-    if (is_all(&stat->request->common)) {
+    if (is_all(stat)) {
         json_object_set_new(totals, "bytes_per_event", json_real(ratio(bytes, stat->events)));
         json_object_set_new(totals, "bits_per_instruction",
                             json_real(ratio(8 * bytes, stat->instructions)));
