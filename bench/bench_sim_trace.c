@@ -2,6 +2,7 @@
  * What the levels of a trace cost: a Linux boot at each of them, beside the boot with none.
  *
  *   discarded   the events are made and thrown away: the cost of producing them
+ *   unhashed    the same, without state hashes
  *   written     they go into a file: with the cost of coding, compression is in the writer's thread
  *
  * Time is that of the thread that runs the guest, in vm_run; the machine's work of this process as
@@ -27,13 +28,15 @@ struct kind {
     const char *name;
     const char *level; /* NULL: no trace */
     bool written;
-    double goal; /* times the time of a written trace of level exits; 0: none */
+    bool unhashed; /* no state hashes */
+    double goal;   /* times the time of a written trace of level exits; 0: none */
     double thread[MAX_ROUNDS], process[MAX_ROUNDS];
     uint64_t instructions, events, bytes;
 };
 
 static struct kind kinds[] = {
     {.name = "none"},
+    {.name = "exits-unhashed", .level = "exits", .unhashed = true},
     {.name = "exits-discarded", .level = "exits"},
     {.name = "exits-written", .level = "exits", .written = true},
     {.name = "translations-written", .level = "translations", .written = true},
@@ -42,7 +45,7 @@ static struct kind kinds[] = {
     {.name = "memory-discarded", .level = "memory"},
 };
 #define KINDS     (sizeof kinds / sizeof *kinds)
-#define REFERENCE 2 /* exits-written */
+#define REFERENCE 3 /* exits-written */
 
 struct discard {
     struct trace_sink sink;
@@ -83,10 +86,14 @@ static void boot(struct kind *kind, unsigned round, const char *images, const ch
     snprintf(kernel, sizeof kernel, "%s/vmlinuz-cloud", images);
     snprintf(initrd, sizeof initrd, "%s/initrd", images);
     const struct config_option options[] = {
-        {"kernel", kernel}, {"initrd", initrd},           {"append", "console=ttyS0"},
-        {"trace", trace},   {"trace-level", kind->level},
+        {"kernel", kernel},
+        {"initrd", initrd},
+        {"append", "console=ttyS0"},
+        {"hash-every", kind->unhashed ? "0" : "100000000"},
+        {"trace", trace},
+        {"trace-level", kind->level},
     };
-    if (vm_config_build(&config, NULL, options, kind->written ? 5 : 3, message, sizeof message) ||
+    if (vm_config_build(&config, NULL, options, kind->written ? 6 : 4, message, sizeof message) ||
         vm_create(&vm, &config, NULL, NULL, message, sizeof message) ||
         vm_load(vm, message, sizeof message))
         fail(message);

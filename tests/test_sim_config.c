@@ -56,6 +56,7 @@ Test(sim_config, good_values)
         CASE("seed", seed, "0xDEADbeef", 0xdeadbeef),
         CASE("cpus", cpus, "8", 8),
         CASE("max-instructions", max_instructions, "1000000", 1000000),
+        CASE("hash-every", hash_every, "50000000", 50000000),
         CASE("exit-cycles", exit_cycles, "0", 0),
         CASE("ept", ept, "off", 0),
         CASE("ept", ept, "Yes", 1),
