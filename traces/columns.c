@@ -176,23 +176,24 @@ static const struct trace_column *column_at(const struct trace_encoder *encoder,
                                  : &encoder->column[type][field];
 }
 
-uint8_t *trace_encoder_end(struct trace_encoder *encoder,
-                           const struct trace_column blocks[TRACE_COLUMNS], size_t *size)
+const uint8_t *trace_encoder_end(struct trace_encoder *encoder,
+                                 const struct trace_column blocks[TRACE_COLUMNS], size_t *size)
 {
     size_t needed = (5 + 2 * COLUMN_SLOTS) * TRACE_VARINT_MAX;
     unsigned columns = 0, id;
     uint8_t *content, *out;
 
     end_run(encoder);
+    trace_column_empty(&encoder->content);
     for (unsigned slot = 0; slot < COLUMN_SLOTS; slot++) {
         const struct trace_column *column = column_at(encoder, blocks, slot, &id);
 
         columns += column->used;
         needed += column->size;
     }
-    content = encoder->failed ? NULL : malloc(needed);
-    if (!content)
+    if (encoder->failed || !trace_column_reserve(&encoder->content, needed))
         return NULL;
+    content = encoder->content.data;
     out = trace_put_varint(content, encoder->first);
     out = trace_put_varint(out, encoder->count);
     out = trace_put_varint(out, encoder->instructions.first);
@@ -220,6 +221,7 @@ uint8_t *trace_encoder_end(struct trace_encoder *encoder,
 void trace_encoder_release(struct trace_encoder *encoder)
 {
     free(encoder->order.data);
+    free(encoder->content.data);
     for (unsigned type = 0; type < TRACE_EVENT_TYPES; type++)
         for (unsigned field = 0; field < TRACE_COLUMNS; field++)
             free(encoder->column[type][field].data);

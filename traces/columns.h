@@ -34,7 +34,8 @@ struct trace_predictor {
  */
 struct trace_encoder {
     struct trace_predictor predictor;
-    struct trace_column order; /* of types: pairs of type and run */
+    struct trace_column order;   /* of types: pairs of type and run */
+    struct trace_column content; /* of the frame that ended last */
     struct trace_column column[TRACE_EVENT_TYPES][TRACE_COLUMNS]; /* but for blocks */
     uint64_t first, count;
     /* Of the frame's first event of processor 0, and of its first with a time; a frame without one
@@ -61,10 +62,10 @@ void trace_encoder_add(struct trace_encoder *encoder, const struct trace_event *
 /* So many blocks, from the first to the last of these instruction counts. */
 void trace_encoder_add_blocks(struct trace_encoder *encoder, uint64_t count, uint16_t cpu,
                               uint64_t first, uint64_t last);
-/* Returns the frame's content, with these columns for its blocks; *size bytes, owned by the caller
- * (free); NULL if out of memory. */
-uint8_t *trace_encoder_end(struct trace_encoder *encoder,
-                           const struct trace_column blocks[TRACE_COLUMNS], size_t *size);
+/* Returns the frame's content, with these columns for its blocks; *size bytes, valid until the next
+ * frame ends; NULL if out of memory. */
+const uint8_t *trace_encoder_end(struct trace_encoder *encoder,
+                                 const struct trace_column blocks[TRACE_COLUMNS], size_t *size);
 /* Frees what the encoder owns. */
 void trace_encoder_release(struct trace_encoder *encoder);
 

@@ -136,12 +136,19 @@ uint32_t trace_level_types(enum trace_level level)
 
 uint64_t trace_field_get(const struct trace_event *event, const struct trace_field *field)
 {
-    const uint8_t *at = (const uint8_t *)event + field->offset;
-    uint64_t value = 0;
+    const void *at = (const uint8_t *)event + field->offset;
 
     assert(field->kind != TRACE_FIELD_BYTES);
-    memcpy(&value, at, field->size); /* hosts are little-endian */
-    return value;
+    switch (field->size) {
+    case 1:
+        return *(const uint8_t *)at;
+    case 2:
+        return *(const uint16_t *)at;
+    case 4:
+        return *(const uint32_t *)at;
+    default:
+        return *(const uint64_t *)at;
+    }
 }
 
 void trace_field_set(struct trace_event *event, const struct trace_field *field, uint64_t value)

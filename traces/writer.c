@@ -66,6 +66,7 @@ struct trace_writer {
     ZSTD_CCtx *compressor;
     struct trace_encoder encoder;
     struct trace_frames frames;
+    struct trace_column packed; /* room for a compressed frame */
 
     _Atomic uint64_t bytes; /* written as whole frames */
     _Atomic int error;
@@ -105,16 +106,16 @@ static int write_frame(struct trace_writer *writer, const void *data, size_t siz
 /* Compresses and writes. Returns the frame's size or -errno. */
 static int64_t compress_frame(struct trace_writer *writer, const void *content, size_t size)
 {
+    struct trace_column *packed = &writer->packed;
     size_t bound = ZSTD_compressBound(size), packed_size;
-    void *packed = malloc(bound);
-    int error = -ENOMEM;
+    int error;
 
-    if (!packed)
-        return error;
-    packed_size = ZSTD_compress2(writer->compressor, packed, bound, content, size);
-    if (!ZSTD_isError(packed_size)) /* but for memory: the output always has room */
-        error = write_frame(writer, packed, packed_size);
-    free(packed);
+    if (!trace_column_reserve(packed, bound))
+        return -ENOMEM;
+    packed_size = ZSTD_compress2(writer->compressor, packed->data, bound, content, size);
+    if (ZSTD_isError(packed_size))
+        return -ENOMEM; /* the only way to fail: the output always has room */
+    error = write_frame(writer, packed->data, packed_size);
     return error ? error : (int64_t)packed_size;
 }
 
@@ -138,8 +139,7 @@ static int write_content(struct trace_writer *writer, const uint8_t *content, si
 static int write_batch(struct trace_writer *writer, const struct batch *batch)
 {
     size_t size;
-    uint8_t *content;
-    int error;
+    const uint8_t *content;
 
     trace_encoder_begin(&writer->encoder, trace_frames_events(&writer->frames));
     for (unsigned i = 0; i < batch->count; i++) {
@@ -151,11 +151,7 @@ static int write_batch(struct trace_writer *writer, const struct batch *batch)
             trace_encoder_add(&writer->encoder, &item->event);
     }
     content = trace_encoder_end(&writer->encoder, batch->blocks, &size);
-    if (!content)
-        return -ENOMEM;
-    error = write_content(writer, content, size);
-    free(content);
-    return error;
+    return content ? write_content(writer, content, size) : -ENOMEM;
 }
 
 /* What tells that the trace is whole. */
@@ -408,6 +404,7 @@ static void writer_free(struct trace_writer *writer)
         for (unsigned i = 0; i < TRACE_COLUMNS; i++)
             free(writer->batch[batch].blocks[i].data);
     trace_frames_release(&writer->frames);
+    free(writer->packed.data);
     pthread_cond_destroy(&writer->changed);
     pthread_mutex_destroy(&writer->mutex);
     free(writer);
