@@ -31,7 +31,7 @@ static char *registers(void)
 
 Test(sim_gdb_reverse, steps_lead_back_through_the_same_states)
 {
-    enum { STEPS = 25 };
+    enum { STEPS = 12 };
     char *states[STEPS];
 
     client_start(true, NO_SETTINGS);
@@ -87,15 +87,17 @@ Test(sim_gdb_reverse, finds_the_writes_of_a_variable)
     char expected[64];
 
     client_start(true, NO_SETTINGS);
+    go_to(symbol("write_value"));
+    uint64_t first = instructions();
     go_to(symbol("finish"));
     cr_assert_eq(memory(value, 8), 193 * 193);
     expect_ok(ask("Z2,%llx,8", (unsigned long long)value));
     snprintf(expected, sizeof(expected), "T05thread:1;watch:%llx;", (unsigned long long)value);
-    for (unsigned n = ROUNDS - 7; n < ROUNDS; n -= 10) {
+    for (unsigned n = ROUNDS - 7; n > ROUNDS - 60; n -= 10) {
         cr_assert_str_eq(ask("bc"), expected);
         cr_assert_eq(memory(round, 8), n);
         uint64_t before = memory(value, 8), count = instructions();
-        cr_assert_eq(before, n < 10 ? 0 : (n - 10) * (n - 10), "in front of the write");
+        cr_assert_eq(before, (n - 10) * (n - 10), "in front of the write");
         if (n % 30 == 3) { /* over it, and back */
             cr_assert_str_eq(ask("s"), expected);
             cr_assert_eq(memory(value, 8), n * n);
@@ -103,6 +105,12 @@ Test(sim_gdb_reverse, finds_the_writes_of_a_variable)
             cr_assert_eq(instructions(), count);
         }
     }
+    char command[32];
+    snprintf(command, sizeof(command), "to %llu", (unsigned long long)first + 20);
+    monitor(command);
+    expect_stop(ask("bc"));
+    cr_assert_str_eq(ask("bc"), expected);
+    cr_assert_eq(memory(value, 8), 0);
     cr_assert_str_eq(ask("bc"), "T05thread:1;replaylog:begin;");
     cr_expect_str_eq(ask("c"), expected, "forwards it stops behind the first");
     cr_expect_eq(memory(value, 8), 9);
@@ -118,7 +126,7 @@ Test(sim_gdb_reverse, finds_breakpoints)
     go_to(symbol("finish"));
     expect_ok(ask("Z0,%llx,1", (unsigned long long)do_round));
     expect_ok(ask("Z0,%llx,1", (unsigned long long)guarded));
-    for (unsigned n = ROUNDS; n-- > ROUNDS - 5;) {
+    for (unsigned n = ROUNDS; n-- > ROUNDS - 3;) {
         cr_assert_str_eq(ask("bc"), "T05thread:1;swbreak:;");
         cr_assert_eq(get_register("rip"), guarded);
         cr_assert_eq(memory(symbol("debug_hits"), 8), n + 1, "behind the guest's own");
@@ -134,7 +142,7 @@ Test(sim_gdb_reverse, finds_breakpoints)
 /* Any place, in any order, is always the same. */
 Test(sim_gdb_reverse, a_count_names_one_state)
 {
-    enum { PLACES = 15 };
+    enum { PLACES = 10 };
     unsigned seed = (unsigned)getpid();
     uint64_t count[PLACES];
     char *states[PLACES] = {NULL};

@@ -1,5 +1,5 @@
 /*
- * Sessions with GDB itself, as a user has them: a guest with symbols is recorded, and debugged in
+ * Sessions with GDB and LLDB, as a user has them: a guest with symbols is recorded, and debugged in
  * its replay.
  */
 #define _GNU_SOURCE
@@ -233,6 +233,50 @@ Test(sim_gdb_session, a_run)
     expect(said);
     cr_expect_eq(waitpid(pid, &status, 0), pid);
     cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 1, "status 0x%x", (unsigned)status);
+}
+
+/* LLDB speaks the protocol too, in another dialect. */
+Test(sim_gdb_session, lldb)
+{
+    static const char *const said[] = {
+        "gdb.elf`write_value(n=3)",
+        "frame #1",
+        "do_round",
+        "xmm3 = {0x00 0x00 0x80 0x3f",
+        "lstar = 0xffffffff81234560",
+        "cr3 = 0x0000000000070000",
+        "instruction step into",
+        "Watchpoint created",
+        "stop reason = breakpoint 1.1",
+        "write_value(n=13)",
+        "old value: 0x0000000000000009",
+        "new value: 0x00000000000000a9",
+        "instructions retired",
+        "rbx = 0x0000000000001234",
+        NULL,
+    };
+    pid_t pid;
+    int status;
+
+    if (shell("lldb --version >/dev/null 2>&1"))
+        cr_skip_test("there is no lldb on this machine");
+    FILE *script = fopen("script", "w");
+    unsigned port = serve("exec $BUILD/vtxsim run --memory 32M --gdb 0 $BUILD/guests/gdb.elf "
+                          ">console",
+                          &pid);
+    fprintf(script,
+            "target create %s/guests/gdb.elf\ngdb-remote %u\nbreakpoint set -n write_value\n"
+            "continue\nbt\nregister read xmm3 lstar cr3\nstepi\nstepi\n"
+            "watchpoint set expression -w write -s 8 -- &value\ncontinue\ncontinue\n"
+            "process plugin packet monitor instructions\nregister write rbx 0x1234\n"
+            "register read rbx\nkill\n",
+            build, port);
+    fclose(script);
+    FILE *lldb = popen("lldb --batch -s script 2>&1", "r");
+    output[fread(output, 1, sizeof(output) - 1, lldb)] = '\0';
+    pclose(lldb);
+    expect(said);
+    cr_expect_eq(waitpid(pid, &status, 0), pid);
 }
 
 /* What the option takes, and how it ends without a debugger. */
