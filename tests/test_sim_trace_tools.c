@@ -280,6 +280,58 @@ Test(sim_trace_tools, stat_is_what_the_run_said)
     cr_assert(strstr(output, "IO_INSTRUCTION") && strstr(output, "total cycles"), "%s", output);
 }
 
+/* Each table counts the events that it is about, with their weights. */
+Test(sim_trace_tools, stat_tables)
+{
+    static const struct {
+        const char *table, *label; /* of the first row: its beginning */
+        int distinct, total;
+        const char *weight;
+        int heaviest;
+    } cases[] = {
+        {"rip", "CR_ACCESS           0x1024", 4, 4, "cycles", 900},
+        {"operand", "CR_ACCESS           MOV to CR0 from RDI", 3, 3, "cycles", 900},
+        {"page", "0xfee00000     write", 1, 1, "cycles", 700},
+        {"vector", "hardware exception #PF", 1, 1, NULL, 0},
+        {"input", "console", 1, 1, "bytes", 5},
+        {"walk", "ok                 4 guest + 20 EPT references, 4 KiB page", 2, 2, "references",
+         24},
+        {"fault", "page-fault         supervisor write, not present", 1, 1, NULL, 0},
+        {"flush", "invpcid type 1", 1, 1, NULL, 0},
+        {"block", "0x1070", 2, 3, "instructions", 14},
+        {"access", "0x9000             write", 1, 1, "bytes", 8},
+    };
+    json_t *stat, *totals;
+
+    write_sample("t.vtx");
+    cr_assert_eq(run("trace stat --json t.vtx"), 0, "%s", errors);
+    stat = output_json();
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        json_t *table = json_object_get(stat, cases[i].table);
+        json_t *row = json_array_get(json_object_get(table, "rows"), 0);
+        const char *label = json_string_value(json_object_get(row, "label"));
+
+        cr_assert(label && strncmp(label, cases[i].label, strlen(cases[i].label)) == 0,
+                  "%s: \"%s\"", cases[i].table, label);
+        cr_assert_eq(json_integer_value(json_object_get(table, "distinct")), cases[i].distinct,
+                     "%s", cases[i].table);
+        cr_assert_eq(json_integer_value(json_object_get(table, "total")), cases[i].total, "%s",
+                     cases[i].table);
+        if (cases[i].weight)
+            cr_assert_eq(json_integer_value(json_object_get(row, cases[i].weight)),
+                         cases[i].heaviest, "%s", cases[i].table);
+    }
+    totals = json_object_get(stat, "totals");
+    cr_assert_eq(json_integer_value(json_object_get(totals, "events")), SAMPLE_EVENTS);
+    cr_assert_eq(json_integer_value(json_object_get(totals, "instructions")), 100);
+    cr_assert(json_is_true(json_object_get(totals, "complete")));
+    json_decref(stat);
+
+    cr_assert_eq(run("trace stat --by block --top 1 t.vtx"), 0);
+    cr_assert(strstr(output, "0x1070") && !strstr(output, "0x2000") && strstr(output, "and 1 more"),
+              "%s", output);
+}
+
 /* Text and JSON name every field of every type, and explain what is coded in bits. */
 Test(sim_trace_tools, dump)
 {

@@ -29,24 +29,26 @@ static volatile sig_atomic_t interrupted;
 /* --- Options
  * ----------------------------------------------------------------------------------------- */
 
+/* "N" or "KIND:N", where the kind may be abbreviated. */
 static void parse_place(struct argp_state *state, const char *text, struct trace_place *place)
 {
-    static const char *const kinds[] = {"event:", "instructions:", "time:"};
-    const char *number = strchr(text, ':');
-    size_t length = number ? (size_t)(number + 1 - text) : 0;
+    static const char *const kinds[] = {
+        [TRACE_INDEX_EVENT] = "event",
+        [TRACE_INDEX_INSTRUCTIONS] = "instructions",
+        [TRACE_INDEX_TIME] = "time",
+    };
+    const char *colon = strchr(text, ':'), *number = colon ? colon + 1 : text;
+    size_t length = colon ? (size_t)(colon - text) : 0;
+    unsigned kind = 0;
     char *end;
 
-    place->given = true;
-    place->index = TRACE_INDEX_EVENT;
-    for (unsigned kind = 0; number && kind < 3; kind++) {
-        if (length > 1 && strncmp(text, kinds[kind], length - 1) == 0)
-            place->index = (enum trace_index)kind;
-        else if (kind == 2 && place->index == TRACE_INDEX_EVENT && *text != 'e')
-            argp_error(state, "\"%s\": a place is N, instructions:N or time:N", text);
-    }
+    while (colon && kind < 3 && (length == 0 || strncmp(text, kinds[kind], length) != 0))
+        kind++;
     errno = 0;
-    place->value = strtoull(text + length, &end, 0);
-    if (errno || end == text + length || *end)
+    place->given = true;
+    place->index = (enum trace_index)kind;
+    place->value = strtoull(number, &end, 0);
+    if (kind == 3 || errno || end == number || *end)
         argp_error(state, "\"%s\": a place is N, instructions:N or time:N", text);
 }
 
