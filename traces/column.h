@@ -46,7 +46,7 @@ static inline bool trace_column_use(struct trace_column *column, size_t size)
 {
     if (!trace_column_reserve(column, size))
         return false;
-    if (!column->used)
+    if (!column->used && column->size)
         memset(column->data, 0, column->size);
     column->used = true;
     return true;
