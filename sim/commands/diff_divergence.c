@@ -189,7 +189,7 @@ static void print_pages(const char *text, const uint64_t *page, uint64_t count)
 
 static void print_found(const struct divergence *divergence, const struct symbols *symbols)
 {
-    printf("the first instruction after which registers differ is number %" PRIu64 " (%" PRIu64
+    printf("the first instruction after which the runs differ is number %" PRIu64 " (%" PRIu64
            " have retired, and nothing differs)\n",
            divergence->instructions, divergence->instructions - 1);
     for (unsigned i = 0; i < divergence->history_count; i++)
