@@ -2,7 +2,9 @@
  * The KVM backend. What it can show depends on the machine: without a usable /dev/kvm, or with one
  * that lacks what a guest needs, a test says so and is skipped.
  */
+#include <jansson.h>
 #include <pthread.h>
+#include <sys/wait.h>
 
 #include "sim/debug.h"
 #include "sim/kvm/probe.h"
@@ -49,6 +51,51 @@ Test(sim_kvm, says_why_there_is_none)
         cr_assert(strstr(message, "--backend unicorn"), "%s", message);
         vm_config_destroy(&config);
     }
+}
+
+/* What vtxsim prints and returns, with the device at another path unless that is NULL. */
+static int run_command(const char *words, const char *device, char *output, size_t size)
+{
+    char folder[512], command[1200];
+    ssize_t length = readlink("/proc/self/exe", folder, sizeof folder - 1);
+    cr_assert_gt(length, 0);
+    folder[length] = '\0';
+    *strrchr(folder, '/') = '\0';
+    snprintf(command, sizeof command, "%s%s %s/../vtxsim %s 2>&1",
+             device ? "VTXSIM_KVM_DEVICE=" : "", device ? device : "", folder, words);
+    FILE *pipe = popen(command, "r");
+    cr_assert_not_null(pipe);
+    output[fread(output, 1, size - 1, pipe)] = '\0';
+    int status = pclose(pipe);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+Test(sim_kvm, probe_command)
+{
+    char output[8192];
+    cr_assert_eq(run_command("kvm-probe", "/nonexistent", output, sizeof output), 127);
+    cr_assert(strstr(output, "there is no KVM on this machine"), "%s", output);
+    cr_assert_eq(run_command("kvm-probe --json", "/dev/null", output, sizeof output), 127);
+
+    need_kvm();
+    cr_assert_eq(run_command("kvm-probe --json", NULL, output, sizeof output), 0, "%s", output);
+    json_t *report = json_loads(output, 0, NULL);
+    cr_assert(report, "%s", output);
+    const char *environment = json_string_value(json_object_get(report, "environment"));
+    cr_assert_str_eq(environment, kvm_identity()->environment);
+    size_t i;
+    json_t *feature;
+    json_array_foreach(json_object_get(report, "features"), i, feature)
+    {
+        const char *name = json_string_value(json_object_get(feature, "feature"));
+        bool present = json_is_true(json_object_get(feature, "present"));
+        if (!strcmp(environment, "pvm") && strstr(name, "at CPL 0"))
+            cr_assert(strstr(name, "single-step") || strstr(name, "breakpoint") ? present
+                                                                                : !present,
+                      "kvm_pvm: %s: %d", name, present);
+    }
+    cr_assert_geq(i, 20);
+    json_decref(report);
 }
 
 /* --- Beside the simulation

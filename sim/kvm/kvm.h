@@ -11,7 +11,8 @@
  *   device_access.c  the same for accesses to devices in memory
  *   events.c         interrupts, NMIs, the clock, kicks
  *   step.c           single steps for debuggers
- *   probe.c          what this machine's KVM can do
+ *   probe.c          what this machine's KVM can do; guests in probe_guests.S, for which
+ *   probe_machine.c  makes memory and registers
  *
  * With KVM the hypervisor is the kernel: the VMCS that the processor runs with is the kernel's, and
  * most VM exits never leave it. Those that do arrive in the middle of an instruction that KVM

@@ -1,5 +1,4 @@
-/* The probes: for each a virtual machine of 128 KiB and a bit, its guest, and what it must answer.
- */
+/* The probes: what each guest must answer, and running them; what is made of the answers. */
 #define _GNU_SOURCE /* SIGEV_THREAD_ID, gettid */
 
 #include "sim/kvm/probe.h"
@@ -13,15 +12,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "cpu/msr.h"
 #include "cpu/state.h"
 #include "sim/kvm/kvm.h"
+#include "sim/kvm/probe_machine.h"
 
 /* --- The guests: probe_guests.S -----------------------------------------------------------------
  */
 
-extern const uint8_t kvm_probe_code[], kvm_probe_code_end[];
-extern const uint8_t kvm_probe_handlers[], kvm_probe_handlers_end[];
 #define GUEST(name) extern const uint8_t kvm_probe_##name[];
 GUEST(real_mode)
 GUEST(protected)
@@ -44,25 +41,6 @@ GUEST(user_code_selector)
 GUEST(user_sse)
 GUEST(user_interrupt)
 GUEST(user_syscall)
-
-enum mode { REAL, PROTECTED, PAGING_32, PAE, LONG, USER };
-
-struct probe {
-    const char *feature;
-    const uint8_t *guest;
-    enum mode mode;
-    uint32_t answer;
-    uint32_t registers; /* EAX at the start */
-    uint64_t cr4;       /* besides what the mode needs */
-};
-
-#define CODE_SELECTOR      0x08u
-#define DATA_SELECTOR      0x10u
-#define USER_DATA_SELECTOR 0x23u
-#define USER_CODE_SELECTOR 0x2bu
-#define TSS_SELECTOR       0x30u
-/* What kvm_pvm's guests see instead. */
-#define PVM_USER_SELECTOR  0x33u
 
 // clang-format off
 static const struct probe probes[] = {
@@ -96,154 +74,12 @@ static const struct probe probes[] = {
 #define PROBES (sizeof probes / sizeof *probes)
 _Static_assert(PROBES <= KVM_PROBES_MAX, "a report has room for all findings");
 
-/* --- Memory of the guest ------------------------------------------------------------------------
- */
-
-#define MEMORY_SIZE 0x40000u
-enum {
-    PML4 = 0x1000,
-    PDPT = 0x2000,
-    PD = 0x3000,
-    GDT = 0x4000,
-    IDT = 0x5000,
-    TSS = 0x6000,
-    PD_32 = 0x7000,
-    PDPT_PAE = 0x8000,
-    STACK = 0xa000,
-    USER_STACK = 0xc000,
-    CODE = 0x10000,
-    HANDLERS = 0x20000,
-};
-
-#define PAGE_FLAGS   (1u | 2u | 4u) /* present, writable, user */
-#define LARGE_PAGE   0x80u
-#define RESERVED_PDE (1ull << 51) /* beyond MAXPHYADDR of any processor that runs this */
-
-/* Vectors with a handler of their own in probe_guests.S; all others have number 0. */
-static const struct {
-    uint8_t vector, handler;
-} handled[] = {{1, 1}, {3, 2}, {6, 3}, {14, 4}, {0x80, 5}};
-#define SYSCALL_HANDLER (HANDLERS + 6 * 16)
-
-static uint64_t *quads(uint8_t *memory, unsigned address)
-{
-    return (uint64_t *)(memory + address);
-}
-
-static void make_page_tables(uint8_t *memory, bool kernel_only)
-{
-    uint32_t flags = kernel_only ? PAGE_FLAGS & ~4u : PAGE_FLAGS;
-    quads(memory, PML4)[0] = PDPT | flags;
-    quads(memory, PDPT)[0] = PD | flags;
-    quads(memory, PDPT)[1] = PD | RESERVED_PDE | flags;
-    quads(memory, PD)[0] = LARGE_PAGE | flags;
-    *(uint32_t *)(memory + PD_32) = LARGE_PAGE | flags;
-    quads(memory, PDPT_PAE)[0] = PD | 1;
-}
-
-static void make_tables(uint8_t *memory)
-{
-    uint64_t *gdt = quads(memory, GDT);
-    gdt[1] = 0x00af9b000000ffff; /* 64-bit code */
-    gdt[2] = 0x00cf93000000ffff;
-    gdt[4] = 0x00cff3000000ffff;
-    gdt[5] = 0x00affb000000ffff;
-    gdt[6] = 0x0000890000000067 | (uint64_t)TSS << 16;
-    memcpy(memory + TSS + 4, &(uint64_t){STACK}, 8); /* RSP0 */
-    for (unsigned vector = 0; vector < 256; vector++) {
-        uint64_t handler = HANDLERS;
-        for (unsigned i = 0; i < sizeof handled / sizeof *handled; i++)
-            if (handled[i].vector == vector)
-                handler = HANDLERS + 16u * handled[i].handler;
-        uint64_t gate = vector == 0x80 ? 0xee00 : 0x8e00;
-        quads(memory, IDT)[2 * vector] =
-            (handler & 0xffff) | CODE_SELECTOR << 16 | gate << 32 | (handler >> 16) << 48;
-    }
-    memcpy(memory + CODE, kvm_probe_code, (size_t)(kvm_probe_code_end - kvm_probe_code));
-    memcpy(memory + HANDLERS, kvm_probe_handlers,
-           (size_t)(kvm_probe_handlers_end - kvm_probe_handlers));
-}
-
-/* --- Registers ----------------------------------------------------------------------------------
- */
-
-static struct kvm_segment flat(unsigned selector, bool code, bool mode64, bool big)
-{
-    return (struct kvm_segment){
-        .limit = 0xffffffff,
-        .selector = (uint16_t)selector,
-        .type = code ? 0xb : 3,
-        .present = 1,
-        .dpl = selector & 3,
-        .db = big,
-        .s = 1,
-        .l = mode64,
-        .g = 1,
-    };
-}
-
-static void set_protected(struct kvm_sregs *sregs, const struct probe *probe)
-{
-    bool mode64 = probe->mode >= LONG, user = probe->mode == USER;
-    sregs->cs = flat(user ? USER_CODE_SELECTOR : CODE_SELECTOR, true, mode64, !mode64);
-    sregs->ss = sregs->ds = sregs->es = sregs->fs = sregs->gs =
-        flat(user ? USER_DATA_SELECTOR : DATA_SELECTOR, false, false, true);
-    sregs->tr = (struct kvm_segment){
-        .base = TSS, .limit = 0x67, .selector = TSS_SELECTOR, .type = 0xb, .present = 1};
-    sregs->ldt = (struct kvm_segment){.unusable = 1};
-    sregs->gdt = (struct kvm_dtable){.base = GDT, .limit = 7 * 8 - 1};
-    sregs->idt = (struct kvm_dtable){.base = IDT, .limit = 0xfff};
-    sregs->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP;
-    sregs->cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT | probe->cr4;
-    if (probe->mode == PAGING_32) {
-        sregs->cr3 = PD_32;
-        sregs->cr4 |= CR4_PSE;
-    } else if (probe->mode == PAE) {
-        sregs->cr3 = PDPT_PAE;
-        sregs->cr4 |= CR4_PAE;
-    } else if (mode64) {
-        sregs->cr3 = PML4;
-        sregs->cr4 |= CR4_PAE;
-        sregs->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
-    }
-    if (probe->mode >= PAGING_32)
-        sregs->cr0 |= CR0_PG;
-}
-
-static int set_registers(int cpu, const struct probe *probe)
-{
-    struct kvm_sregs sregs;
-    struct kvm_regs regs = {
-        .rax = probe->registers,
-        .rip = CODE + (uint64_t)(probe->guest - kvm_probe_code),
-        .rsp = probe->mode == USER ? USER_STACK : STACK,
-        .rflags = RFLAGS_FIXED | (probe->mode == USER ? RFLAGS_IF : 0),
-    };
-    if (ioctl(cpu, KVM_GET_SREGS, &sregs) < 0)
-        return -errno;
-    if (probe->mode == REAL) {
-        sregs.cs.selector = CODE >> 4;
-        sregs.cs.base = CODE;
-        regs.rip -= CODE;
-    } else {
-        set_protected(&sregs, probe);
-    }
-    if (ioctl(cpu, KVM_SET_SREGS, &sregs) < 0 || ioctl(cpu, KVM_SET_REGS, &regs) < 0)
-        return -errno;
-    struct {
-        struct kvm_msrs head;
-        struct kvm_msr_entry entry[2];
-    } msrs = {{.nmsrs = 2},
-              {{.index = MSR_STAR, .data = (uint64_t)CODE_SELECTOR << 32},
-               {.index = MSR_LSTAR, .data = SYSCALL_HANDLER}}};
-    return ioctl(cpu, KVM_SET_MSRS, &msrs) < 0 ? -errno : 0;
-}
-
 /* --- Running one --------------------------------------------------------------------------------
  */
 
 /* A guest that does not answer is ended by a signal: the first after long, the others when it takes
- * them many times as long as it has taken the first. */
+ * them many times as long as it has taken the first; in the thread's CPU time, so that a busy host
+ * makes no difference. */
 #define PATIENCE_FIRST  2000000000ull /* nanoseconds */
 #define PATIENCE_LEAST  30000000ull
 #define PATIENCE_FACTOR 50
@@ -258,10 +94,10 @@ static void end_probe(int signal)
         run->immediate_exit = 1;
 }
 
-static uint64_t now(void)
+static uint64_t cpu_time(void)
 {
     struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
     return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
 
@@ -280,7 +116,7 @@ static int run_with_patience(int cpu, struct kvm_run *run, uint64_t patience)
     event._sigev_un._tid = gettid();
     sigemptyset(&set);
     sigaddset(&set, END_SIGNAL);
-    if (timer_create(CLOCK_MONOTONIC, &event, &timer))
+    if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer))
         return -errno;
     probed = run;
     sigaction(END_SIGNAL, &action, &before);
@@ -344,8 +180,8 @@ static int open_bench(struct bench *bench, char *message, size_t size)
         ioctl(bench->device, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) > 0;
     bench->cpuid = calloc(1, sizeof *bench->cpuid + CPUID_ENTRIES * sizeof *bench->cpuid->entries);
     bench->memory =
-        mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    struct kvm_userspace_memory_region region = {.memory_size = MEMORY_SIZE,
+        mmap(NULL, PROBE_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct kvm_userspace_memory_region region = {.memory_size = PROBE_MEMORY_SIZE,
                                                  .userspace_addr = (uintptr_t)bench->memory};
     if (bench->memory != MAP_FAILED && bench->cpuid) {
         bench->cpuid->nent = CPUID_ENTRIES;
@@ -364,26 +200,25 @@ static void close_bench(struct bench *bench)
     if (bench->device >= 0)
         close(bench->device);
     if (bench->memory != MAP_FAILED)
-        munmap(bench->memory, MEMORY_SIZE);
+        munmap(bench->memory, PROBE_MEMORY_SIZE);
     free(bench->cpuid);
 }
 
 static void run_guest(struct bench *bench, const struct probe *probe, int cpu, struct kvm_run *run,
                       struct kvm_finding *finding)
 {
-    make_page_tables(bench->memory, probe->cr4 & CR4_SMEP);
-    make_tables(bench->memory);
+    probe_fill_memory(bench->memory, probe);
     int refused = ioctl(cpu, KVM_SET_CPUID2, bench->cpuid) < 0 ? -errno : 0;
     if (!refused)
-        refused = set_registers(cpu, probe);
+        refused = probe_set_registers(cpu, probe);
     if (refused) {
         snprintf(finding->seen, sizeof finding->seen, "KVM refuses the registers: %s",
                  strerror(-refused));
         return;
     }
-    uint64_t started = now();
+    uint64_t started = cpu_time();
     judge(probe, run, run_with_patience(cpu, run, bench->patience), finding);
-    uint64_t patience = PATIENCE_FACTOR * (now() - started);
+    uint64_t patience = PATIENCE_FACTOR * (cpu_time() - started);
     if (bench->patience == PATIENCE_FIRST)
         bench->patience = patience > PATIENCE_FIRST   ? PATIENCE_FIRST
                           : patience < PATIENCE_LEAST ? PATIENCE_LEAST
@@ -413,6 +248,8 @@ static int run_probe(struct bench *bench, const struct probe *probe, struct kvm_
  */
 
 #define HYPERVISOR_OF_TCG "TCGTCGTCGTCG"
+/* CS of user code, as the guests of kvm_pvm see it. */
+#define PVM_USER_SELECTOR 0x33u
 
 static void find_hypervisor(struct kvm_identity *identity)
 {

@@ -7,7 +7,7 @@
 #define CODE 0x10000
 #define DATA 0x30000
 #define UNMAPPED 0x7ff000000000
-#define RESERVED_BIT 0x40000000 /* mapped at 1 GiB by an entry that sets a reserved bit */
+#define RESERVED_BIT 0x40000000 /* mapped at 1 GiB by an entry with a reserved bit set */
 
         .macro probe name
         .globl kvm_probe_\name
