@@ -224,6 +224,7 @@ Test(sim_trace_tools, wrong_use)
         {"trace dump /dev/null", 127, "/dev/null"},
         {"trace dump --symbols /nonexistent t.vtx", 127, "/nonexistent"},
         {"trace dump --symbols \"$VTXSIM_BUILD\"/vtxsim --symbols-offset x t.vtx", 2, "\"x\""},
+        {"trace dump --symbols-offset 0 t.vtx", 2, "--symbols"},
         {"trace dump t.vtx >/dev/full", 126, "No space"},
         {"trace grep 'reason == io'", 2, "name the trace"},
         {"trace grep 'reason = frob' t.vtx", 2, "frob"},

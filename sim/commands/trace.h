@@ -50,6 +50,8 @@ struct trace_view {
 
 /* Opens the trace and the symbols. Returns 0, or an exit status after a message. */
 int trace_view_open(struct trace_view *view, const struct trace_request *request);
+/* The part of trace_view_open that is about symbols. The same results. */
+int trace_view_open_symbols(struct trace_view *view);
 /*
  * The next event that the request wants, with its number. False at the end, where the trace is cut
  * off or damaged, and after SIGINT.
