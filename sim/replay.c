@@ -19,10 +19,7 @@ static bool next_input(void *context, struct trace_event *input)
 {
     struct replay *replay = context;
 
-    while (trace_reader_next(replay->inputs, input) == 1)
-        if (input->type == TRACE_INPUT)
-            return true;
-    return false;
+    return trace_reader_next_of(replay->inputs, TRACE_INPUT, input) == 1;
 }
 
 static void end_run(void *context)

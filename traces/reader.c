@@ -308,6 +308,31 @@ int trace_reader_next(struct trace_reader *reader, struct trace_event *event)
     return reader->result;
 }
 
+/* A type has no column in a frame if none of its events there has a field that is not zero. */
+static bool frame_has(const struct trace_decoder *decoder, enum trace_event_type type)
+{
+    for (unsigned i = 0; i < TRACE_COLUMNS; i++)
+        if (decoder->column[type][i].end)
+            return true;
+    return false;
+}
+
+int trace_reader_next_of(struct trace_reader *reader, enum trace_event_type type,
+                         struct trace_event *event)
+{
+    while (reader->result == 1) {
+        if (reader->decoding && !reader->has_pending && !frame_has(&reader->decoder, type)) {
+            reader->position = reader->decoder.head.first + reader->decoder.head.count;
+            reader->decoding = false;
+        }
+        if (!reader->decoding && !reader->has_pending)
+            reader->result = advance(reader);
+        else if (trace_reader_next(reader, event) == 1 && event->type == type)
+            return 1;
+    }
+    return reader->result;
+}
+
 uint64_t trace_reader_position(const struct trace_reader *reader)
 {
     return reader->position;

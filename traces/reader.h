@@ -33,6 +33,10 @@ enum trace_level trace_reader_level(const struct trace_reader *reader);
  * Events of types that this version does not know are skipped; they count.
  */
 int trace_reader_next(struct trace_reader *reader, struct trace_event *event);
+/* The same with the next event of one type, if not all of its fields are zero. Frames that have
+ * none are passed over as a whole. */
+int trace_reader_next_of(struct trace_reader *reader, enum trace_event_type type,
+                         struct trace_event *event);
 /* Number of the event that trace_reader_next gives next, counted from 0 (or of one of an unknown
  * type before it). */
 uint64_t trace_reader_position(const struct trace_reader *reader);
