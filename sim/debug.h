@@ -51,9 +51,8 @@ enum vm_debug_point { VM_DEBUG_EXECUTE, VM_DEBUG_READ, VM_DEBUG_WRITE, VM_DEBUG_
 #define VM_DEBUG_POINTS 64
 /*
  * Linear addresses; size in bytes (1 for VM_DEBUG_EXECUTE). A breakpoint stops in front of its
- * instruction, once at each boundary; a watchpoint behind the instruction that met it. What the
- * processor accesses by itself (page tables, descriptor tables, event delivery, INS and OUTS) meets
- * none. Returns 0, -ENOSPC when there are VM_DEBUG_POINTS already, -ENOTSUP if the engine has none,
+ * instruction, once at each boundary; a watchpoint behind the instruction, or the delivery of an
+ * event, that met it. Paging structures that the processor reads and marks meet none. Returns 0, -ENOSPC when there are VM_DEBUG_POINTS already, -ENOTSUP if the engine has none,
  * -ENOENT if there is none to remove.
  */
 int vm_debug_set_point(struct vm *vm, enum vm_debug_point kind, uint64_t address, uint64_t size);

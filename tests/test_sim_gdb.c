@@ -349,6 +349,27 @@ Test(sim_gdb, watchpoints_stop_behind_the_access)
     }
 }
 
+/* The processor's own access: the return address that the guest's debug exception pushes. */
+Test(sim_gdb, watchpoints_see_event_delivery)
+{
+    char expected[64];
+
+    client_start(false, NO_SETTINGS);
+    run_to(symbol("guarded")); /* the first has been delivered */
+    uint64_t slot = (get_register("rsp") & ~15ull) - 40;
+    cr_assert_eq(memory(slot, 8), symbol("guarded"));
+    expect_ok(ask("Z2,%llx,8", (unsigned long long)slot));
+    snprintf(expected, sizeof(expected), "T05thread:1;watch:%llx;", (unsigned long long)slot);
+    for (unsigned n = 2; n < 20; n++) {
+        do /* others use the stack as well */
+            cr_assert_str_eq(ask("c"), expected);
+        while (get_register("rip") != symbol("debug_handler"));
+        cr_assert_eq(memory(symbol("debug_hits"), 8), n - 1);
+    }
+    expect_ok(ask("D"));
+    cr_expect_eq(client_end(), 1);
+}
+
 Test(sim_gdb, steps)
 {
     client_start(false, NO_SETTINGS);

@@ -99,6 +99,7 @@ void unicorn_debug_points_changed(struct unicorn_engine *engine)
     engine->debugger.data_active = data;
     engine->env->hflags =
         (engine->env->hflags & ~HF_BREAKPOINTS) | unicorn_breakpoint_hflags(engine);
+    unicorn_tracing_begin(engine); /* for what the processor model accesses */
     points->changed = false;
     engine->diverted = true;
 }
@@ -153,6 +154,17 @@ void unicorn_debug_note(struct unicorn_engine *engine, uint64_t point, uint64_t 
     debugger->hit_point = point;
     debugger->hit_count = count;
     debugger->hit_rip = rip;
+}
+
+void unicorn_debug_model_access(struct unicorn_engine *engine, bool write, uint64_t address,
+                                uint64_t size)
+{
+    uint64_t now = unicorn_instructions(engine), point;
+
+    if (!unicorn_debug_met(engine, write, address, size, &point))
+        return;
+    unicorn_debug_note(engine, point, now - engine->tracing.executing, engine->env->eip);
+    unicorn_set_budget(engine, now); /* back to the main loop behind the instruction */
 }
 
 void unicorn_debug_faulted(struct unicorn_engine *engine)

@@ -253,6 +253,9 @@ bool unicorn_debug_met(const struct unicorn_engine *engine, bool write, uint64_t
 /* The instruction at RIP, before which `count` have retired, has met a watchpoint. */
 void unicorn_debug_note(struct unicorn_engine *engine, uint64_t point, uint64_t count,
                         uint64_t rip);
+/* The processor model accesses data: for an instruction, or to deliver an event. */
+void unicorn_debug_model_access(struct unicorn_engine *engine, bool write, uint64_t address,
+                                uint64_t size);
 /* The instruction that is being executed did not complete. */
 void unicorn_debug_faulted(struct unicorn_engine *engine);
 /* Just before the next instruction: call the debugger if a point was met. */

@@ -349,6 +349,9 @@ static void observe_access(void *context, uint64_t linear, const void *data, siz
     };
     if (engine->tracing.looking)
         return;
+    unicorn_debug_model_access(engine, event.access.write, linear, size);
+    if (!engine->tracing.accesses)
+        return;
     memcpy(&event.access.value, data, size < 8 ? size : 8);
     locate(engine, &event);
     const struct event *delivering = &engine->cpu->delivering;
@@ -417,8 +420,9 @@ void unicorn_tracing_begin(struct unicorn_engine *engine)
     tracing->observer = (struct mmu_observer){
         .walk = observe_walk,
         .flush = observe_flush,
-        .access = tracing->accesses ? observe_access : NULL,
+        .access = observe_access,
         .context = engine,
     };
-    engine->cpu->mmu.observer = walks || tracing->accesses ? &tracing->observer : NULL;
+    bool accesses = tracing->accesses || engine->debugger.data_active;
+    engine->cpu->mmu.observer = walks || accesses ? &tracing->observer : NULL;
 }
