@@ -663,6 +663,12 @@ Test(sim_trace_tools, export_folded)
     cr_assert_eq(run("trace export -f folded --weight instructions t.vtx -o file"), 126);
     cr_assert(strstr(errors, "--trace-level blocks"), "%s", errors);
     cr_assert_neq(access("file", F_OK), 0);
+
+    /* A full disk; the link stands for a device, which is nobody's to remove. */
+    cr_assert_eq(symlink("/dev/full", "device"), 0);
+    cr_assert_eq(run("trace export -f csv t.vtx -o device"), 126);
+    cr_assert(strstr(errors, "device: No space"), "%s", errors);
+    cr_assert_eq(access("device", W_OK), 0);
 }
 
 /* A reader that has seen enough is no reason for a message. */

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "sim/commands/commands.h"
@@ -90,6 +91,15 @@ static int export_events(struct trace_exporter *exporter, const struct trace_exp
     return STATUS_ERROR;
 }
 
+/* Half of a document is of no use to anyone; devices and pipes stay. */
+static void remove_half(const char *path)
+{
+    struct stat status;
+
+    if (lstat(path, &status) == 0 && S_ISREG(status.st_mode))
+        unlink(path);
+}
+
 static int export_to(struct trace_view *view, const struct export_request *request)
 {
     struct trace_exporter exporter = {
@@ -112,9 +122,8 @@ static int export_to(struct trace_view *view, const struct export_request *reque
         command_error("%s: %s", name, strerror(errno));
         status = STATUS_ERROR;
     }
-    /* Half of a document is of no use to anyone. */
     if (status || view->interrupted)
-        unlink(request->output);
+        remove_half(request->output);
     return status;
 }
 
