@@ -53,7 +53,7 @@ static uint64_t instructions_at(const struct vcpu *vcpu, uint64_t cycles)
 
 static bool is_begun(const struct vcpu *vcpu)
 {
-    return vcpu_cycles(vcpu) == vcpu->begun_at;
+    return vcpu_cycles(vcpu) == vcpu->begun_at && !vcpu->vm->feed.next;
 }
 
 static void set_deadline(struct vcpu *vcpu)

@@ -300,7 +300,10 @@ static void tell_verdict(const struct session *session, const struct trace_check
     if (session->out.error)
         command_error("the guest's console cannot be written: %s", strerror(-session->out.error));
     if (journey_error(session->journey))
-        command_error("cannot go back: %s", strerror(-journey_error(session->journey)));
+        command_error("cannot go back: %s", journey_error(session->journey) == -ENOENT
+                                                ? "the checkpoints are gone; is the host's memory "
+                                                  "short?"
+                                                : strerror(-journey_error(session->journey)));
     if (check->state == TRACE_CHECK_DIFFERENT)
         replay_print_difference(stderr, request->trace, check);
     else if (check->state == TRACE_CHECK_DAMAGED)
