@@ -99,7 +99,7 @@ Test(traces_reader, frames_while_reading)
 
 Test(traces_reader, cut_anywhere)
 {
-    const unsigned count = 150000;
+    const unsigned count = 200000; /* about half of them blocks: three frames at least */
     struct trace_event *events = random_events(count, false);
     const struct trace_frame *frames;
     struct trace_reader *reader;

@@ -125,40 +125,51 @@ Test(traces_writer, disk_full_while_running)
     free(events);
 }
 
+/* Everything that is left must be what was written, again and again. */
+static void check_remains(const struct trace_event *events, unsigned count)
+{
+    struct trace_reader *reader;
+    struct trace_event event;
+    uint64_t number = 0;
+    int result;
+
+    cr_assert_eq(trace_reader_open(&reader, path, NULL, 0), 0);
+    while ((result = trace_reader_next(reader, &event)) == 1) {
+        expect_equal(&event, &events[number % count], number);
+        number++;
+    }
+    cr_assert_eq(result, -ENODATA);
+    cr_assert(number > 0 && !trace_reader_is_whole(reader));
+    trace_reader_close(reader);
+}
+
 /* Killed at any moment, the recorder leaves a trace that opens. */
 Test(traces_writer, killed)
 {
-    const unsigned count = 300000;
+    const unsigned count = 100000;
     struct trace_event *events = random_events(count, false);
 
     for (unsigned i = 0; i < 8; i++) {
-        pid_t child = fork();
-        int result;
+        off_t wanted = 1000000 + (off_t)(random_next() % 2000000); /* a frame has 0.6 MB */
+        struct stat status = {0};
+        pid_t child;
 
+        unlink(path);
+        child = fork();
         if (child == 0) {
             struct trace_writer *writer;
 
-            trace_writer_open(&writer, path, OPTIONS, TRACE_LEVEL_MEMORY);
+            if (trace_writer_open(&writer, path, OPTIONS, TRACE_LEVEL_MEMORY))
+                _exit(1);
             for (;;)
                 write_events(trace_writer_sink(writer), events, count);
         }
-        usleep((useconds_t)(20000 + random_next() % 50000));
+        while ((stat(path, &status) != 0 || status.st_size < wanted) &&
+               waitpid(child, NULL, WNOHANG) == 0)
+            usleep(500);
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);
-        {
-            struct trace_reader *reader;
-            struct trace_event event;
-            uint64_t number = 0;
-
-            cr_assert_eq(trace_reader_open(&reader, path, NULL, 0), 0);
-            while ((result = trace_reader_next(reader, &event)) == 1) {
-                expect_equal(&event, &events[number % count], number);
-                number++;
-            }
-            cr_assert_eq(result, -ENODATA);
-            cr_assert(!trace_reader_is_whole(reader));
-            trace_reader_close(reader);
-        }
+        check_remains(events, count);
     }
     free(events);
 }
