@@ -14,7 +14,7 @@
 
 #define SECONDS_MAX 100 /* then a session that hangs is ended */
 
-static char build[512], folder[] = "/tmp/vtxsim-session-XXXXXX", output[1 << 16];
+static char build[512], guest[600], folder[] = "/tmp/vtxsim-session-XXXXXX", output[1 << 16];
 
 static void begin(void)
 {
@@ -28,6 +28,7 @@ static void begin(void)
     cr_assert_eq(chdir(folder), 0);
     setenv("ASAN_OPTIONS", "detect_leaks=0", 1); /* the engine's library keeps some */
     setenv("BUILD", build, 1);
+    snprintf(guest, sizeof(guest), "%s/guests/gdb.elf", build);
     alarm(SECONDS_MAX);
 }
 
@@ -74,12 +75,12 @@ static unsigned serve(const char *command, pid_t *pid)
 }
 
 /* Runs GDB with commands; what it says is in `output`. */
-static void debug(unsigned port, const char *const *commands)
+static void debug(const char *symbols, unsigned port, const char *const *commands)
 {
     FILE *script = fopen("script", "w");
 
     fputs("set pagination off\nset confirm off\nset width 0\n", script);
-    fprintf(script, "file %s/guests/gdb.elf\ntarget remote 127.0.0.1:%u\n", build, port);
+    fprintf(script, "file %s\ntarget remote 127.0.0.1:%u\n", symbols, port);
     for (; *commands; commands++)
         fprintf(script, "%s\n", *commands);
     fclose(script);
@@ -186,7 +187,7 @@ Test(sim_gdb_session, a_replay_back_to_the_write)
 
     need_gdb();
     shell("$BUILD/vtxsim run --memory 32M --trace t.vtx $BUILD/guests/gdb.elf >/dev/null 2>&1");
-    debug(serve("exec $BUILD/vtxsim replay --gdb 0 t.vtx >console", &pid), commands);
+    debug(guest, serve("exec $BUILD/vtxsim replay --gdb 0 t.vtx >console", &pid), commands);
     expect(said);
     cr_expect_eq(waitpid(pid, &status, 0), pid);
     cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status 0x%x", (unsigned)status);
@@ -226,13 +227,67 @@ Test(sim_gdb_session, a_run)
     int status;
 
     need_gdb();
-    debug(serve("exec $BUILD/vtxsim run --memory 32M --gdb 127.0.0.1:0 $BUILD/guests/gdb.elf "
+    debug(guest,
+          serve("exec $BUILD/vtxsim run --memory 32M --gdb 127.0.0.1:0 $BUILD/guests/gdb.elf "
                 ">console",
                 &pid),
           commands);
     expect(said);
     cr_expect_eq(waitpid(pid, &status, 0), pid);
     cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 1, "status 0x%x", (unsigned)status);
+}
+
+/* A kernel as distributions ship it, without symbols but its own: from start_kernel on, and back to
+ * who wrote a variable. */
+Test(sim_gdb_session, a_linux_kernel)
+{
+    static const char *const commands[] = {
+        "break start_kernel",
+        "continue",
+        "stepi",
+        "backtrace 2",
+        "delete",
+        "watch *(int *)&system_state",
+        "continue",
+        "continue",
+        "print *(int *)&system_state",
+        "reverse-continue",
+        "x/i $rip",
+        "print *(int *)&system_state",
+        "info registers cr3 lstar",
+        "backtrace",
+        "kill",
+        NULL,
+    };
+    static const char *const said[] = {
+        "in start_kernel ()",
+        "#1 ",
+        "start_kernel ()",
+        "New value = 1",
+        "rest_init ()",
+        "New value = 2",
+        "$1 = 2",
+        "New value = 1",
+        "in kernel_init ()",
+        "<system_state>",
+        "$2 = 1",
+        "ret_from_fork",
+        NULL,
+    };
+    pid_t pid;
+    int status;
+
+    need_gdb();
+    if (shell("test -r $BUILD/linux/vmlinuz-cloud -a -r $BUILD/linux/initrd"))
+        cr_skip_test("there is no kernel in the build folder: ./bootstrap linux fetches one");
+    cr_assert_eq(shell("$BUILD/vtxsim symbols --elf -o kernel.sym $BUILD/linux/vmlinuz-cloud"), 0);
+    cr_assert_eq(shell("$BUILD/vtxsim run --kernel $BUILD/linux/vmlinuz-cloud --initrd "
+                       "$BUILD/linux/initrd --append 'console=ttyS0 nokaslr' --trace t.vtx "
+                       "</dev/null >/dev/null 2>&1"),
+                 0);
+    debug("kernel.sym", serve("exec $BUILD/vtxsim replay --quiet --gdb 0 t.vtx", &pid), commands);
+    expect(said);
+    cr_expect_eq(waitpid(pid, &status, 0), pid);
 }
 
 /* LLDB speaks the protocol too, in another dialect. */

@@ -14,7 +14,7 @@
  * next boundary. Two aligned reads that the library makes in place of one misaligned read are each
  * looked at, so that a breakpoint on reads may also meet bytes beside a misaligned operand.
  * Operands that the processor model itself reads or writes (descriptor tables, event delivery, INS,
- * OUTS) are not watched.
+ * OUTS) meet a debugger's watchpoints, but no breakpoint register.
  */
 #include <string.h>
 
