@@ -6,6 +6,7 @@
  *   server.c     the hook of the VM: when the guest stands, and for how long
  *   history.c    checkpoints, going backwards
  *   packets.c    what each packet asks for
+ *   text.c       numbers and bytes in packets
  *   monitor.c    commands of the user that GDB hands through
  */
 #ifndef VTXSIM_SIM_GDB_SERVER_H
