@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -58,6 +59,7 @@ static unsigned serve(const char *command, pid_t *pid)
     cr_assert_eq(pipe(errors), 0);
     *pid = fork();
     if (*pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody behind */
         dup2(errors[1], STDERR_FILENO);
         close(errors[0]);
         close(errors[1]);
