@@ -318,7 +318,8 @@ static struct event_hash hash_events(const char *guest, const struct machine_set
  * of the EPT entries that come and go, or of stops. */
 static void depend_on_the_guest_alone(uint32_t types)
 {
-    static const char *const names[] = {"torture.multiboot rounds=1", "demo.img"};
+    static const char *const names[] = {"torture.multiboot rounds=1", "engine-faults.multiboot",
+                                        "engine-interrupts.multiboot"};
     const struct machine_setting *const settings[] = {
         SETTINGS({"exit-cycles", "0"}),
         SETTINGS({"exit-cycles", "0"}, {"full-exits", "on"}),
