@@ -20,6 +20,7 @@
 /* What a reader accepts; the writer stays far below. */
 #define TRACE_FRAME_MAX        (16u << 20) /* bytes of a decompressed frame, whichever it is */
 #define TRACE_FRAME_EVENTS_MAX (1u << 27)
+#define TRACE_TAIL_MAX         (256u << 20) /* bytes of index and seek table; longer: walk the frames */
 
 /* When the writer closes a frame: at so many events that are not blocks, at so many blocks that
  * were not predicted, at so many instructions, or at so many cycles of simulated time. */

@@ -204,7 +204,7 @@ static int load_index(struct trace_reader *reader)
     /* The last entry is the index's. */
     tail = TRACE_SKIPPABLE_HEADER_SIZE + TRACE_SEEK_FOOTER_SIZE + (uint64_t)trace_get_u32(footer) +
            (uint64_t)trace_get_u32(footer + TRACE_SEEK_ENTRY_SIZE) * TRACE_SEEK_ENTRY_SIZE;
-    if (tail > reader->size)
+    if (tail > reader->size || tail > TRACE_TAIL_MAX)
         return 0;
     offset = reader->size - tail;
     got = read_packed(reader, offset, tail);
