@@ -57,6 +57,9 @@ run_enter:
         .endr
         movq %rsp, saved_rsp
         movq %rsi, run_result
+        movl $SELECTOR_USER_DATA, %eax  /* the kernel's would be null in ring 3 */
+        movl %eax, %ds
+        movl %eax, %es
         pushq 19*8(%rdi)                /* SS */
         pushq 4*8(%rdi)
         pushq 17*8(%rdi)

@@ -139,6 +139,8 @@ int interrupt(const struct frame *frame)
     out->vector = frame->vector;
     out->error = frame->error;
     __asm__ volatile("movq %%cr2, %0" : "=r"(out->cr2));
+    if (frame->vector == 1)
+        __asm__ volatile("movq %%dr6, %0" : "=r"(out->dr6));
     return 1;
 }
 
@@ -224,6 +226,10 @@ void run_show_event(const struct run *in, const struct run *out)
         say(" cr2 ");
         say_hex(out->cr2);
     }
+    if (out->vector == 1) {
+        say(" dr6 ");
+        say_hex(out->dr6);
+    }
     say(" at +");
     say_hex(out->rip - in->rip);
 }
@@ -256,6 +262,25 @@ void run_show_interrupts(void)
     }
 }
 
+/* Cases may change control and debug registers. */
+static struct {
+    uint64_t cr0, cr4;
+} control;
+
+static void control_save(void)
+{
+    __asm__ volatile("movq %%cr0, %0" : "=r"(control.cr0));
+    __asm__ volatile("movq %%cr4, %0" : "=r"(control.cr4));
+}
+
+static void control_restore(void)
+{
+    __asm__ volatile("movq %0, %%cr0" : : "r"(control.cr0));
+    __asm__ volatile("movq %0, %%cr4" : : "r"(control.cr4));
+    __asm__ volatile("movq %0, %%dr7" : : "r"(0x400ull));
+    __asm__ volatile("movq %0, %%dr6" : : "r"(0xffff0ff0ull));
+}
+
 void run_cases(const struct test_case *cases)
 {
     for (const struct test_case *c = cases; c->name; c++) {
@@ -264,7 +289,9 @@ void run_cases(const struct test_case *cases)
 
         run_prepare(&in, c->code, (unsigned)(c->end - c->code), c->flags, 1);
         before = run_hash_memory();
+        control_save();
         run_enter(&in, &out);
+        control_restore();
         after = run_hash_memory();
         say(c->name);
         say(":");
@@ -362,6 +389,9 @@ void harness_main(const uint32_t *information)
     __asm__ volatile("movq %0, %%cr4" : : "r"(cr | 0x600)); /* OSFXSR, OSXMMEXCPT */
     make_paging();
     load_tables();
+    __asm__ volatile("lldt %w0" : : "r"(0));
+    out8(0x21, 0xff);
+    out8(0xa1, 0xff);
     guest_main(command_line(information));
     out32(DEBUG_EXIT, 0);
 }

@@ -67,7 +67,7 @@ struct run {
     uint64_t rip, rflags;
     uint64_t cs, ss;
     /* Only afterwards: */
-    uint64_t vector, error, cr2;
+    uint64_t vector, error, cr2, dr6;
 };
 
 /* What the interrupt stubs push; the names in the order of the stack. */
