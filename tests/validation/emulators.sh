@@ -32,7 +32,7 @@ KERNEL_OPTIONS="console=ttyS0 quiet panic=-1 nokaslr mitigations=off no_timer_ch
 # emulator_tcg JOBS LOG: kvm-amd on the SVM of QEMU's TCG.
 emulator_tcg() {
     emulator_initrd "$work/initrd" "$1"
-    timeout 100 qemu-system-x86_64 -accel tcg -cpu max -m 512 -nodefaults \
+    timeout 60 qemu-system-x86_64 -accel tcg -cpu max -m 512 -nodefaults \
         -display none -no-reboot -serial stdio -kernel "$linux/kvm/vmlinuz" \
         -initrd "$work/initrd" -append "$KERNEL_OPTIONS" </dev/null >"$2" 2>"$work/tcg.errors"
 }
