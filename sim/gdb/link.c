@@ -2,9 +2,9 @@
 #define _GNU_SOURCE
 #include "sim/gdb/link.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -20,35 +20,52 @@
 /* --- Listening ----------------------------------------------------------------------------------
  */
 
-/* "[ADDRESS]:PORT", "ADDRESS:PORT", ":PORT" or "PORT". Returns false if it is none of them. */
-static bool split_address(const char *where, char address[256], char port[16])
+union place {
+    struct sockaddr any;
+    struct sockaddr_in four;
+    struct sockaddr_in6 six;
+};
+
+/*
+ * "[ADDRESS]:PORT", "ADDRESS:PORT", ":PORT" or "PORT". Addresses are numbers: asking for names
+ * would need libraries that a statically linked program does not have.
+ */
+static bool parse_place(const char *where, union place *place)
 {
-    const char *colon = strrchr(where, ':');
+    const char *colon = strrchr(where, ':'), *digits = colon ? colon + 1 : where;
     size_t length = colon ? (size_t)(colon - where) : 0;
-    const char *digits = colon ? colon + 1 : where;
-    char *end;
+    char address[INET6_ADDRSTRLEN + 1] = "127.0.0.1", *end;
+    unsigned long port = strtoul(digits, &end, 10);
 
     if (length > 1 && where[0] == '[' && where[length - 1] == ']') {
         where++;
         length -= 2;
     }
-    if (length >= 256 || strtoul(digits, &end, 10) > UINT16_MAX || *end || end == digits)
+    if (length >= sizeof(address) || port > UINT16_MAX || *end || end == digits)
         return false;
-    snprintf(address, 256, "%.*s", (int)length, where);
-    if (!length)
+    if (length)
+        snprintf(address, sizeof(address), "%.*s", (int)length, where);
+    if (strcmp(address, "localhost") == 0)
         strcpy(address, "127.0.0.1");
-    snprintf(port, 16, "%s", digits);
-    return true;
+    *place = (union place){0};
+    if (inet_pton(AF_INET, address, &place->four.sin_addr) == 1) {
+        place->four.sin_family = AF_INET;
+        place->four.sin_port = htons((uint16_t)port);
+        return true;
+    }
+    place->six.sin6_family = AF_INET6;
+    place->six.sin6_port = htons((uint16_t)port);
+    return inet_pton(AF_INET6, address, &place->six.sin6_addr) == 1;
 }
 
-static int listen_at(const struct addrinfo *place)
+static int listen_at(const union place *place)
 {
-    int on = 1, fd = socket(place->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int on = 1, fd = socket(place->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return -errno;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(fd, place->ai_addr, place->ai_addrlen) || listen(fd, 1)) {
+    if (bind(fd, &place->any, sizeof(*place)) || listen(fd, 1)) {
         int error = -errno;
 
         close(fd);
@@ -59,50 +76,41 @@ static int listen_at(const struct addrinfo *place)
 
 static void tell_address(int fd)
 {
-    struct sockaddr_storage storage = {0};
-    socklen_t length = sizeof(storage);
-    char address[256], port[16];
+    char address[INET6_ADDRSTRLEN];
+    union place place;
+    socklen_t length = sizeof(place);
 
-    getsockname(fd, (struct sockaddr *)&storage, &length);
-    if (getnameinfo((struct sockaddr *)&storage, length, address, sizeof(address), port,
-                    sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
-        return;
-    bool six = storage.ss_family == AF_INET6;
-    fprintf(stderr, "vtxsim: waiting for a debugger: target remote %s%s%s:%s\n", six ? "[" : "",
-            address, six ? "]" : "", port);
+    getsockname(fd, &place.any, &length);
+    if (place.any.sa_family == AF_INET6)
+        fprintf(stderr, "vtxsim: waiting for a debugger: target remote [%s]:%u\n",
+                inet_ntop(AF_INET6, &place.six.sin6_addr, address, sizeof(address)),
+                ntohs(place.six.sin6_port));
+    else
+        fprintf(stderr, "vtxsim: waiting for a debugger: target remote %s:%u\n",
+                inet_ntop(AF_INET, &place.four.sin_addr, address, sizeof(address)),
+                ntohs(place.four.sin_port));
 }
 
 int link_listen(struct gdb_link *link, const char *where, char *message, size_t size)
 {
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
-    char address[256], port[16];
-    struct addrinfo *places;
-    int error;
+    union place place;
 
     *link = (struct gdb_link){.listener = -1, .fd = -1};
-    if (!split_address(where, address, port)) {
+    if (!parse_place(where, &place)) {
         snprintf(message, size,
                  "\"%s\" is no place to listen: give a port (1234, or 0 for any), or an address "
                  "and a port (0.0.0.0:1234)",
                  where);
         return -EINVAL;
     }
-    error = getaddrinfo(address, port, &hints, &places);
-    if (error) {
-        snprintf(message, size, "\"%s\" is no address of this machine: %s", address,
-                 gai_strerror(error));
-        return -EINVAL;
+    int fd = listen_at(&place);
+    if (fd < 0) {
+        snprintf(message, size, "cannot listen at %s: %s%s", where, strerror(-fd),
+                 fd == -EADDRINUSE ? "; another port, or 0, may be free" : "");
+        return fd;
     }
-    link->listener = listen_at(places);
-    freeaddrinfo(places);
-    if (link->listener < 0) {
-        error = link->listener;
-        link->listener = -1;
-        snprintf(message, size, "cannot listen at %s, port %s: %s%s", address, port,
-                 strerror(-error), error == -EADDRINUSE ? "; another port, or 0, may be free" : "");
-        return error;
-    }
-    tell_address(link->listener);
+    link->listener = fd;
+    tell_address(fd);
     return 0;
 }
 
