@@ -320,7 +320,9 @@ static void skip_frames(struct diff *diff)
     while (same < count[0] && same < count[1] &&
            frame[0][same].checksum == frame[1][same].checksum &&
            frame[0][same].first == frame[1][same].first &&
-           frame[0][same].count == frame[1][same].count)
+           frame[0][same].count == frame[1][same].count &&
+           trace_reader_frame_equals(diff->side[0].reader, &frame[0][same], diff->side[1].reader,
+                                     &frame[1][same]))
         same++;
     if (same == 0)
         return;

@@ -1,6 +1,6 @@
 /*
  * Comparing two traces, each step cheap where nothing differs: whole files, then frames by their
- * checksums, then events. Where events differ, the two are aligned: an event that one side lacks
+ * bytes, then events. Where events differ, the two are aligned: an event that one side lacks
  * does not make everything after it different.
  */
 #ifndef VTXSIM_TRACES_DIFF_H
@@ -47,7 +47,7 @@ struct trace_class_agreement {
 };
 
 struct trace_diff_result {
-    uint64_t frames_skipped, events_skipped; /* equal by checksum, not decoded */
+    uint64_t frames_skipped, events_skipped; /* equal byte for byte, not decoded */
     uint64_t equal, changed, only[2];        /* events; equal includes those skipped */
     uint64_t left_out[2];                    /* events that are not compared */
     uint64_t last_equal[2];                  /* one more than the number of the last equal event

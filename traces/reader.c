@@ -90,6 +90,18 @@ static int64_t read_packed(struct trace_reader *reader, uint64_t offset, size_t 
     return error ? error : read_at(reader->fd, reader->packed.data, size, offset);
 }
 
+bool trace_reader_frame_equals(struct trace_reader *reader, const struct trace_frame *frame,
+                               struct trace_reader *other, const struct trace_frame *others)
+{
+    size_t size = frame->compressed_size;
+
+    if (size != others->compressed_size || size > READ_MOST ||
+        read_packed(reader, frame->offset, size) != (int64_t)size ||
+        read_packed(other, others->offset, size) != (int64_t)size)
+        return false;
+    return memcmp(reader->packed.data, other->packed.data, size) == 0;
+}
+
 /*
  * Reads the frame at offset, whose length nobody knows, into `packed`. Returns its length, -ENODATA
  * if the file ends within it, or -errno.

@@ -62,6 +62,10 @@ struct trace_frame {
 /* Frames that the file's index names; of a cut or damaged file, those found whole by reading it, up
  * to where it is damaged. Returns their number or -errno; *frames stays the reader's. */
 int64_t trace_reader_frames(struct trace_reader *reader, const struct trace_frame **frames);
+/* True if the bytes of a frame are those of another file's frame: a checksum in an index says
+ * nothing about what has become of the frame since. */
+bool trace_reader_frame_equals(struct trace_reader *reader, const struct trace_frame *frame,
+                               struct trace_reader *other, const struct trace_frame *others);
 /* False where the trace was cut off or its frames cannot all be found. */
 bool trace_reader_is_whole(struct trace_reader *reader);
 

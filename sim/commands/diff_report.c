@@ -291,7 +291,7 @@ static void print_text(struct diff_report *report)
     print_normalizations(report);
     print_ends(report);
     if (result->frames_skipped)
-        printf("%" PRIu64 " leading frames (%" PRIu64 " events) are equal by their checksums\n",
+        printf("%" PRIu64 " leading frames (%" PRIu64 " events) are equal, byte for byte\n",
                result->frames_skipped, result->events_skipped);
     if (report->differences)
         print_first(report);
