@@ -410,7 +410,19 @@ static int take_slot(struct timeline *timeline, uint64_t now)
 /* --- Sleeping and waking
  * -------------------------------------------------------------------------- */
 
-/* Until there is a command. What is sent to the whole group is not for a sleeper. */
+/* Holds back what a terminal sends: a new copy must not take it before it ignores it. */
+static void hold_signals(sigset_t *before)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (unsigned i = 0; i < PASSED_ON; i++)
+        sigaddset(&set, passed_on[i]);
+    sigprocmask(SIG_BLOCK, &set, before);
+}
+
+/* Until there is a command. What is sent to the whole group is not for a sleeper: ignoring a signal
+ * drops one that was held back, too. */
 static void hibernate(const struct timeline *timeline, unsigned number)
 {
     struct pollfd fds[] = {{.fd = timeline->wake[number], .events = POLLIN},
@@ -456,17 +468,21 @@ int timeline_checkpoint(struct timeline *timeline, uint64_t instructions, void *
     fflush(stderr);
     /* Once for the caller, and once more for each copy that is woken. */
     for (;;) {
+        sigset_t before;
         pid_t pid;
         int error;
 
         atomic_store(&slot->command, SLEEP);
+        hold_signals(&before);
         pid = fork();
         error = -errno;
         if (pid != 0) {
             atomic_store(&slot->pid, pid > 0 ? pid : 0);
+            sigprocmask(SIG_SETMASK, &before, NULL);
             return pid > 0 || woken ? woken : error;
         }
         hibernate(timeline, (unsigned)number);
+        sigprocmask(SIG_SETMASK, &before, NULL);
         become_current(timeline);
         memcpy(message, shared->message, shared->message_size);
         *size = shared->message_size;

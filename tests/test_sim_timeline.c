@@ -74,8 +74,10 @@ static void end(void)
 
 TestSuite(sim_timeline, .init = begin, .fini = end);
 
-/* Processes of a group that live. */
-static unsigned count_processes(pid_t group)
+#define PROCESSES_MAX 256
+
+/* The living processes of a group but one, youngest last. Returns how many. */
+static unsigned list_processes(pid_t group, pid_t but, pid_t list[PROCESSES_MAX])
 {
     DIR *proc = opendir("/proc");
     struct dirent *entry;
@@ -84,19 +86,27 @@ static unsigned count_processes(pid_t group)
     cr_assert_not_null(proc);
     while ((entry = readdir(proc))) {
         char path[280], state = 'Z';
-        int its_group = 0;
+        int pid = 0, its_group = 0;
         FILE *file;
 
         snprintf(path, sizeof(path), "/proc/%s/stat", entry->d_name);
         file = entry->d_name[0] >= '0' && entry->d_name[0] <= '9' ? fopen(path, "re") : NULL;
         if (!file)
             continue;
-        if (fscanf(file, "%*d (%*[^)]) %c %*d %d", &state, &its_group) == 2)
-            count += its_group == group && state != 'Z';
+        if (fscanf(file, "%d (%*[^)]) %c %*d %d", &pid, &state, &its_group) == 3 &&
+            its_group == group && state != 'Z' && pid != but && count < PROCESSES_MAX)
+            list[count++] = pid;
         fclose(file);
     }
     closedir(proc);
     return count;
+}
+
+static unsigned count_processes(pid_t group)
+{
+    pid_t list[PROCESSES_MAX];
+
+    return list_processes(group, 0, list);
 }
 
 /* A process in a group of its own, which the body turns into a timeline. */
@@ -332,11 +342,14 @@ static void await_ready(int count)
 
 Test(sim_timeline, signals)
 {
-    pid_t pid = start(wait_for_signals);
+    pid_t pid = start(wait_for_signals), list[PROCESSES_MAX];
     int status;
 
     await_ready(1);
-    kill(-pid, SIGINT); /* the whole group, as a terminal does */
+    /* As if from a terminal, to the whole group, of which the parent passes nothing on: the
+     * sleepers first, as the current process wakes one of them. */
+    for (unsigned i = list_processes(pid, pid, list); i-- > 0;)
+        kill(list[i], SIGINT);
     await_ready(2);
     kill(pid, SIGINT); /* the parent alone */
     status = status_of(pid);
