@@ -176,26 +176,6 @@ void replay_get_check(const struct replay *replay, struct trace_check *check)
     trace_checker_get(replay->checker, check);
 }
 
-int replay_woken(struct replay *replay)
-{
-    struct trace_reader *reader;
-    int error = trace_reader_open(&reader, replay->path, NULL, 0);
-
-    if (error)
-        return error;
-    error = trace_reader_seek(reader, TRACE_INDEX_EVENT, trace_reader_position(replay->inputs));
-    if (error && error != -ENODATA && error != -EBADMSG) {
-        trace_reader_close(reader);
-        return error;
-    }
-    trace_reader_close(replay->inputs);
-    replay->inputs = reader;
-    if (!replay->checker)
-        return 0;
-    error = trace_reader_open(&reader, replay->path, NULL, 0);
-    return error ? error : trace_checker_change_reader(replay->checker, reader);
-}
-
 void replay_close(struct replay *replay)
 {
     if (replay->vm)

@@ -43,9 +43,6 @@ int replay_run(struct replay *replay);
 void replay_stop(struct replay *replay);
 /* How the check stands; also while the VM runs, on its thread. With options.check only. */
 void replay_get_check(const struct replay *replay, struct trace_check *check);
-/* In a copy of the process (timeline_checkpoint returned 1), before it runs on: what is shared with
- * the other copies is opened anew. Returns 0 or -errno. */
-int replay_woken(struct replay *replay);
 void replay_close(struct replay *replay);
 
 #endif

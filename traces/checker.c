@@ -203,21 +203,6 @@ void trace_checker_get(const struct trace_checker *checker, struct trace_check *
     }
 }
 
-int trace_checker_change_reader(struct trace_checker *checker, struct trace_reader *reader)
-{
-    /* The next event has been read; the place is that behind it. */
-    uint64_t place = trace_reader_position(checker->reader);
-    int error = trace_reader_seek(reader, TRACE_INDEX_EVENT, place);
-
-    if (error && error != -ENODATA && error != -EBADMSG) { /* those it says again where they are */
-        trace_reader_close(reader);
-        return error;
-    }
-    trace_reader_close(checker->reader);
-    checker->reader = reader;
-    return 0;
-}
-
 void trace_checker_end(struct trace_checker *checker)
 {
     atomic_store(&checker->ignoring, true);

@@ -47,9 +47,6 @@ int trace_checker_open(struct trace_checker **checker, struct trace_reader *read
 struct trace_sink *trace_checker_sink(struct trace_checker *checker);
 /* How it stands. What the pointers point to is valid until the next event. */
 void trace_checker_get(const struct trace_checker *checker, struct trace_check *check);
-/* Goes on with another reader of the same trace, at the same place (for a copy of the process). The
- * old one is closed. Returns 0 or -errno; the new one is closed then. */
-int trace_checker_change_reader(struct trace_checker *checker, struct trace_reader *reader);
 /* Leaves it at that: what follows is not compared. Async-signal-safe. */
 void trace_checker_end(struct trace_checker *checker);
 void trace_checker_close(struct trace_checker *checker);

@@ -262,18 +262,13 @@ static void leave_checkpoint(struct journey *journey, const struct run_statistic
 {
     unsigned message[TIMELINE_MESSAGE_MAX / sizeof(unsigned)];
     size_t size;
-    int error;
 
     if (run->instructions < journey->checkpoint_at)
         return;
     journey->before_copy(journey->context);
     note_place(journey->shared, run);
-    if (timeline_checkpoint(journey->timeline, run->instructions, message, &size) == 1) {
+    if (timeline_checkpoint(journey->timeline, run->instructions, message, &size) == 1)
         journey->reached = message[0];
-        error = replay_woken(journey->replay);
-        if (error)
-            end(journey, error);
-    }
     journey->checkpoint_at =
         run->instructions + next_distance(&journey->goals[journey->reached], run->instructions);
 }

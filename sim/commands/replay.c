@@ -376,13 +376,6 @@ static int report(const struct session *session)
 /* --- The command
  * ---------------------------------------------------------------------------------- */
 
-static void on_woken(void *context)
-{
-    struct session *session = context;
-
-    replay_woken(session->replay);
-}
-
 /* Lets a debugger run the replay. Returns the exit status. */
 static int debug(struct session *session)
 {
@@ -390,7 +383,7 @@ static int debug(struct session *session)
 
     gdb_server_attach(session->debugger, replay_vm(session->replay),
                       journey_timeline(session->journey));
-    gdb_server_on_copies(session->debugger, write_out, on_woken, session);
+    gdb_server_on_copies(session->debugger, write_out, session);
     error = replay_run(session->replay);
     console_flush(&session->out);
     gdb_server_destroy(session->debugger);

@@ -32,11 +32,9 @@ void gdb_server_attach(struct gdb_server *server, struct vm *vm, struct timeline
 
 /*
  * What copies of the process need (sim/timeline.h): `before` is called before the process is copied
- * or ends in favour of a copy, to write out what is buffered; `woken` in a copy that was woken, to
- * open files anew.
+ * or ends in favour of a copy, to write out what is buffered.
  */
-void gdb_server_on_copies(struct gdb_server *server, void (*before)(void *context),
-                          void (*woken)(void *context), void *context);
+void gdb_server_on_copies(struct gdb_server *server, void (*before)(void *context), void *context);
 
 /* Closes the connection. After vm_run; the VM still exists. */
 void gdb_server_destroy(struct gdb_server *server);

@@ -39,8 +39,6 @@ static void wake_up(struct gdb_server *server)
     server->link.sent_size = 0;
     server->modified = server->destination_set = server->found = false;
     server->scan_start = server->now;
-    if (server->woken)
-        server->woken(server->copies_context);
 }
 
 static void checkpoint(struct gdb_server *server)

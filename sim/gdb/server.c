@@ -341,11 +341,9 @@ void gdb_server_attach(struct gdb_server *server, struct vm *vm, struct timeline
     vm_debug_stop_at(vm, 0);
 }
 
-void gdb_server_on_copies(struct gdb_server *server, void (*before)(void *context),
-                          void (*woken)(void *context), void *context)
+void gdb_server_on_copies(struct gdb_server *server, void (*before)(void *context), void *context)
 {
     server->before_copy = before;
-    server->woken = woken;
     server->copies_context = context;
 }
 

@@ -70,7 +70,7 @@ struct gdb_server {
     struct gdb_link link;
     struct vm *vm;
     struct timeline *timeline;                                   /* NULL: no way back */
-    void (*before_copy)(void *context), (*woken)(void *context); /* may be NULL */
+    void (*before_copy)(void *context); /* may be NULL */
     void *copies_context;
 
     struct wishes wishes;
