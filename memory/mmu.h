@@ -31,6 +31,11 @@ enum access_type { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH };
 
 enum mmu_status { MMU_OK, MMU_PAGE_FAULT, MMU_EPT_VIOLATION, MMU_EPT_MISCONFIG };
 
+/* Exit qualification of EPT violations (SDM "Exit Qualification for EPT Violations"): there is a
+ * linear address, and it is its own access that failed, not one to a paging structure. */
+#define VIOLATION_LINEAR_VALID (1u << 7)
+#define VIOLATION_FINAL_ACCESS (1u << 8)
+
 /* Why a translation failed. Valid fields depend on status. */
 struct mmu_fault {
     enum mmu_status status;

@@ -19,12 +19,10 @@
 #define always_inline       inline __attribute__((always_inline))
 #define cold                __attribute__((cold, noinline))
 
-/* Exit qualification for EPT violations. Bits 5:3 are the rights of the walk, shifted. */
+/* Exit qualification for EPT violations, the rest is in mmu.h. Bits 5:3 are the rights of the walk, shifted. */
 #define VIOLATION_READ         (1u << 0)
 #define VIOLATION_WRITE        (1u << 1)
 #define VIOLATION_RIGHTS_SHIFT 3
-#define VIOLATION_LINEAR_VALID (1u << 7)
-#define VIOLATION_FINAL_ACCESS (1u << 8)
 
 /* A table that the guest's walk has reached. */
 struct guest_table {

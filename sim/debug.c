@@ -9,9 +9,6 @@
 #include "sim/state_hash.h"
 #include "sim/vm_internal.h"
 
-/* Exit qualification of EPT violations: the access itself, not that to a paging structure. */
-#define EPT_FINAL_ACCESS (1ull << 8)
-
 void vm_debug_attach(struct vm *vm, vm_debug_hook *hook, void *context)
 {
     vm->debug.hook = hook;
@@ -157,7 +154,7 @@ static uint8_t *at_linear(struct vm *vm, uint64_t linear)
         break;
     case MMU_EPT_VIOLATION:
         gpa = fault.gpa;
-        if (!(fault.qualification & EPT_FINAL_ACCESS))
+        if (!(fault.qualification & VIOLATION_FINAL_ACCESS))
             return NULL;
         break;
     default:

@@ -20,11 +20,6 @@
 /* Repetitions of a string instruction that one exit stands for, as in the simulation. */
 #define REPETITIONS_MAX 4096
 
-/* SDM "Exit Qualification for EPT Violations": the linear address is valid, and it is that of the
- * access itself. */
-#define EPT_LINEAR_VALID (1ull << 7)
-#define EPT_FINAL_ACCESS (1ull << 8)
-
 /* Exit qualification of MOV to CR8: the register's number; the general register is at 11:8. */
 #define MOV_TO_CR8 8u
 
@@ -216,7 +211,8 @@ static int handle_mmio(struct kvm_engine *engine)
     struct mmu_fault fault = {
         .status = MMU_EPT_VIOLATION,
         .gpa = run->mmio.phys_addr,
-        .qualification = (run->mmio.is_write ? 2 : 1) | EPT_LINEAR_VALID | EPT_FINAL_ACCESS,
+        .qualification =
+            (run->mmio.is_write ? 2 : 1) | VIOLATION_LINEAR_VALID | VIOLATION_FINAL_ACCESS,
     };
     const struct kvm_access access = {
         .gpa = run->mmio.phys_addr,
